@@ -1,0 +1,2 @@
+//! The maplog command.
+fn main() {}

@@ -1,0 +1,257 @@
+//! A frame: a record on disk, or a note between records.
+//!
+//! ```text
+//!  0        4        8                16
+//!  +--------+--------+-----------------+----------- - -+------ - -+
+//!  | commit |  crc   | flags and seq   | payload       | zeros    |
+//!  +--------+--------+-----------------+----------- - -+------ - -+
+//!    kind:4   CRC-32   flags:8 seq:56    length bytes    to 16
+//!    len:28
+//! ```
+
+use super::field::Field;
+use super::{ALIGN, crc32, round_up};
+
+const COMMIT: Field<4> = Field::first();
+const CRC: Field<4> = COMMIT.then();
+const SEQ: Field<8> = CRC.then();
+
+/// Bytes before the payload.
+pub(crate) const HEADER_BYTES: u64 = SEQ.end() as u64;
+/// The commit word's bytes: what publishing stores last.
+pub(crate) const COMMIT_BYTES: u64 = COMMIT.end() as u64;
+/// Where the part that the checksum reads in one piece begins.
+pub(crate) const CHECKED_AT: u64 = CRC.end() as u64;
+
+const LENGTH_BITS: u32 = 28;
+const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
+/// The longest payload that a commit word can say, in bytes.
+pub(crate) const MAX_PAYLOAD: u64 = LENGTH_MASK as u64;
+
+const SEQ_BITS: u32 = 56;
+/// The highest sequence number; the eight bits above it are flags.
+pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
+
+const _: () = assert!(HEADER_BYTES == ALIGN, "payloads are as aligned as frames");
+const _: () = assert!(COMMIT.at() == 0, "publishing stores the first word of a frame");
+const _: () = assert!(CHECKED_AT == SEQ.at() as u64, "the checked part is contiguous");
+
+/// What a frame is. Zero is never a kind: a zero word says that nothing was committed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A record of its own.
+    Single,
+    /// The first record of a batch.
+    First,
+    /// A record inside a batch.
+    Middle,
+    /// The last record of a batch.
+    Last,
+    /// No frame follows in this segment.
+    End,
+    /// The time, and how far the log was durable then.
+    Mark,
+    /// 7: a kind that this version does not know and must not pass over.
+    Refused,
+    /// 8 to 15: kinds that this version does not know and may pass over.
+    Skipped,
+}
+
+/// The first word of a frame: four bits of kind, 28 bits of payload length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommitWord(u32);
+
+impl CommitWord {
+    pub(crate) const VACANT: CommitWord = CommitWord(0);
+
+    /// `kind` is one that this version writes, `len` at most [`MAX_PAYLOAD`].
+    #[inline]
+    pub(crate) const fn new(kind: Kind, len: u64) -> Self {
+        let code: u32 = match kind {
+            Kind::Single => 1,
+            Kind::First => 2,
+            Kind::Middle => 3,
+            Kind::Last => 4,
+            Kind::End => 5,
+            Kind::Mark => 6,
+            Kind::Refused => 7,
+            Kind::Skipped => 8,
+        };
+        CommitWord(code << LENGTH_BITS | (len as u32 & LENGTH_MASK))
+    }
+
+    #[inline]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// `None` for the code zero, which no frame has.
+    #[inline]
+    pub(crate) const fn kind(self) -> Option<Kind> {
+        match self.0 >> LENGTH_BITS {
+            0 => None,
+            1 => Some(Kind::Single),
+            2 => Some(Kind::First),
+            3 => Some(Kind::Middle),
+            4 => Some(Kind::Last),
+            5 => Some(Kind::End),
+            6 => Some(Kind::Mark),
+            7 => Some(Kind::Refused),
+            _ => Some(Kind::Skipped),
+        }
+    }
+
+    /// Payload bytes.
+    #[inline]
+    pub(crate) const fn len(self) -> u64 {
+        (self.0 & LENGTH_MASK) as u64
+    }
+
+    /// Bytes from this frame to the next.
+    #[inline]
+    pub(crate) const fn frame_bytes(self) -> u64 {
+        frame_bytes(self.len())
+    }
+}
+
+/// Bytes that a frame with `len` bytes of payload takes, padding included.
+#[inline]
+pub(crate) const fn frame_bytes(len: u64) -> u64 {
+    round_up(HEADER_BYTES + len, ALIGN)
+}
+
+/// The bytes of a frame that holds no payload.
+pub(crate) const EMPTY_FRAME_BYTES: u64 = frame_bytes(0);
+
+/// A frame's first 16 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) word: CommitWord,
+    pub(crate) crc: u32,
+    flags_and_seq: u64,
+}
+
+impl Header {
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8; HEADER_BYTES as usize]) -> Self {
+        Header {
+            word: CommitWord(COMMIT.get_u32(bytes)),
+            crc: CRC.get_u32(bytes),
+            flags_and_seq: SEQ.get_u64(bytes),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn seq(&self) -> u64 {
+        self.flags_and_seq & MAX_SEQ
+    }
+
+    /// The eight flag bits, all zero in version 1.
+    #[inline]
+    pub(crate) fn flags(&self) -> u8 {
+        (self.flags_and_seq >> SEQ_BITS) as u8
+    }
+}
+
+/// Odd, so that no two places in a segment share a seed, nor two commit words at one place.
+const PLACE_FACTOR: u32 = 0x9E37_79B1;
+const WORD_FACTOR: u32 = 0x85EB_CA77;
+
+/// What a frame's checksum starts from: its salt, its place and its commit word. So one call over
+/// the sequence number and the payload, which are contiguous, covers everything a frame says, and a
+/// copy of a frame at another place or in another segment has another checksum.
+#[inline]
+pub(crate) fn seed(salt: u64, offset: u64, word: CommitWord) -> u32 {
+    let salt = if broken!("no_salt") { 0 } else { salt };
+    let place = if broken!("no_offset") { 0 } else { (offset / ALIGN) as u32 };
+    let salt_high = (salt >> u32::BITS) as u32;
+    let salt_low = salt as u32;
+    place.wrapping_mul(PLACE_FACTOR) ^ (word.0 ^ salt_high).wrapping_mul(WORD_FACTOR) ^ salt_low
+}
+
+/// What middle and last frames of a batch add to their seed: the checksum of its first frame, so
+/// that the rest of a batch that died never joins another.
+#[inline]
+pub(crate) fn tie(kind: Kind, first_crc: u32) -> u32 {
+    match kind {
+        Kind::Middle | Kind::Last if !broken!("no_tie") => first_crc,
+        _ => 0,
+    }
+}
+
+/// Writes sequence number and checksum into `body`, a frame without its commit word whose payload
+/// already stands in place, and returns the checksum. `seed` includes the [`tie`].
+#[inline]
+pub(crate) fn seal(body: &mut [u8], seed: u32, seq: u64, len: u64) -> u32 {
+    let (crc_bytes, checked) = body.split_at_mut((CHECKED_AT - COMMIT_BYTES) as usize);
+    checked[..(HEADER_BYTES - CHECKED_AT) as usize].copy_from_slice(&seq.to_le_bytes());
+    let crc = crc32(seed, &checked[..(HEADER_BYTES - CHECKED_AT + len) as usize]);
+    crc_bytes.copy_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// The commit word's bytes as they stand in a frame.
+#[inline]
+pub(crate) fn commit_bytes(word: CommitWord) -> [u8; COMMIT_BYTES as usize] {
+    word.0.to_le_bytes()
+}
+
+/// A mark's payload: the time, and how far the log was durable when it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub(crate) time_nanos: u64,
+    /// Every record below it was on stable storage.
+    pub(crate) durable_seq: u64,
+}
+
+const TIME: Field<8> = Field::first();
+const DURABLE: Field<8> = TIME.then();
+
+impl Mark {
+    pub(crate) const BYTES: u64 = DURABLE.end() as u64;
+
+    pub(crate) fn encode(self) -> [u8; Self::BYTES as usize] {
+        let mut bytes = [0; Self::BYTES as usize];
+        TIME.put_u64(&mut bytes, self.time_nanos);
+        DURABLE.put_u64(&mut bytes, self.durable_seq);
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; Self::BYTES as usize]) -> Self {
+        Mark { time_nanos: TIME.get_u64(bytes), durable_seq: DURABLE.get_u64(bytes) }
+    }
+}
+
+/// The bytes of a mark's frame.
+pub(crate) const MARK_FRAME_BYTES: u64 = frame_bytes(Mark::BYTES);
+
+/// A mark is due when this many bytes of frames lie behind the last one.
+pub(crate) const MARK_EVERY_BYTES: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commit_words_say_what_went_in() {
+        for kind in [Kind::Single, Kind::First, Kind::Middle, Kind::Last, Kind::End, Kind::Mark] {
+            for len in [0, 1, 15, 16, MAX_PAYLOAD] {
+                let word = CommitWord::new(kind, len);
+                assert_eq!(word.kind(), Some(kind));
+                assert_eq!(word.len(), len);
+                assert_ne!(word, CommitWord::VACANT);
+            }
+        }
+        assert_eq!(CommitWord(LENGTH_MASK).kind(), None);
+    }
+
+    #[test]
+    fn no_two_places_share_a_seed() {
+        let word = CommitWord::new(Kind::Single, 64);
+        let mut seeds: Vec<u32> = (0..100_000).map(|i| seed(77, i * ALIGN, word)).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), 100_000);
+    }
+}

@@ -1,0 +1,63 @@
+//! The names of a log's files. A segment's name says its base sequence number and its id, so that a
+//! directory listing alone shows which segment holds what.
+
+const SUFFIX: &str = ".seg";
+const BASE_DIGITS: usize = 20;
+
+/// The coordination page (docs/format.md, "shared").
+pub(crate) const SHARED: &str = "shared";
+/// The file that carries the kernel's locks.
+pub(crate) const LOCK: &str = "lock";
+
+/// What a segment's file name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SegmentName {
+    /// Grows by one a segment and is never used again; the order of ids is the order of creation.
+    pub(crate) id: u64,
+    pub(crate) base_seq: u64,
+}
+
+impl SegmentName {
+    pub(crate) fn file_name(self) -> String {
+        format!("{:020}-{}{SUFFIX}", self.base_seq, self.id)
+    }
+
+    /// `None` for every name that [`file_name`](Self::file_name) would not have given.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let (base, id) = name.strip_suffix(SUFFIX)?.split_at_checked(BASE_DIGITS)?;
+        let parsed =
+            SegmentName { base_seq: base.parse().ok()?, id: id.strip_prefix('-')?.parse().ok()? };
+        (parsed.file_name() == name && parsed.base_seq <= super::frame::MAX_SEQ).then_some(parsed)
+    }
+}
+
+/// The private name under which participant `n` builds a segment before it gets its own.
+pub(crate) fn next_name(participant: u64) -> String {
+    format!("next-{participant}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_write_are_segments() {
+        let name = SegmentName { base_seq: 300, id: 4 };
+        assert_eq!(name.file_name(), "00000000000000000300-4.seg");
+        assert_eq!(SegmentName::parse("00000000000000000300-4.seg"), Some(name));
+        for foreign in [
+            "",
+            ".seg",
+            "300-4.seg",
+            "00000000000000000300-04.seg",
+            "00000000000000000300-+4.seg",
+            "00000000000000000300-4.seg.bak",
+            "00000000000000000300_4.seg",
+            "99999999999999999999-4.seg",
+            "0000000000000000030é-4.seg",
+            "00000000000000000300-99999999999999999999.seg",
+        ] {
+            assert_eq!(SegmentName::parse(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! A mapped segment, to write and to read.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::word::publish;
+use crate::format::frame::COMMIT_BYTES;
+use crate::format::header::HEADER_BYTES;
+use crate::format::{ALIGN, PAGE_BYTES, round_up};
+
+/// The commit word at `at`.
+///
+/// # Safety
+/// `at` is a multiple of 16 and four bytes from it lie inside `map` and inside its file, and every
+/// other access to them is atomic or ordered before or after by a commit word.
+unsafe fn commit_word(map: &MmapRaw, at: u64) -> &AtomicU32 {
+    // SAFETY: the caller says that the bytes are in bounds and that accesses do not race; mappings
+    // start on a page and `at` is a multiple of 16, so the pointer is aligned.
+    unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(at as usize).cast()) }
+}
+
+/// A segment mapped for its appender: one for all of the segment's life, however its file grows.
+///
+/// - `end` only rises. Bytes below it are committed: readers may hold references to them, and
+///   nothing here writes to them.
+/// - `end` and `ready` are multiples of 16 and `end + 16 <= ready <= mapping length`.
+/// - Bytes below `ready` are backed by the file, so that storing to them cannot raise SIGBUS.
+pub(crate) struct WriteMap {
+    map: MmapRaw,
+    end: u64,
+    ready: u64,
+}
+
+impl WriteMap {
+    /// Maps `segment_bytes` of `file`, which may be shorter, to go on at `end`. Nothing is ready.
+    pub(crate) fn new(file: &File, segment_bytes: u64, end: u64) -> io::Result<Self> {
+        let map = MmapOptions::new().len(segment_bytes as usize).map_raw(file)?;
+        Ok(WriteMap { map, end, ready: end })
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    #[inline]
+    pub(crate) fn ready(&self) -> u64 {
+        self.ready
+    }
+
+    /// Touches the pages up to `to` for writing, so that a store there neither faults nor fails.
+    /// The file must be allocated up to `to`.
+    pub(crate) fn make_ready(&mut self, to: u64) -> io::Result<()> {
+        let to = to.min(self.map.len() as u64);
+        if to <= self.ready {
+            return Ok(());
+        }
+        let from = self.ready & !(PAGE_BYTES - 1);
+        let bytes = round_up(to, PAGE_BYTES) - from;
+        match self.map.advise_range(Advice::PopulateWrite, from as usize, bytes as usize) {
+            // Linux before 5.14: the pages fault one by one, over blocks that are allocated.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            other => other?,
+        }
+        self.ready = to;
+        Ok(())
+    }
+
+    /// Bytes that nobody has seen: behind the commit word at the end, below what is ready.
+    /// `None` if `range` leaves these bounds.
+    #[inline]
+    pub(crate) fn unpublished_mut(&mut self, range: Range<u64>) -> Option<&mut [u8]> {
+        let len = self.unpublished_len(&range)?;
+        // SAFETY: the range was checked to lie in the mapping, over allocated bytes (`ready`), and
+        // above the commit word at the end: readers form references only below a commit word that
+        // they observed, so none of them reaches here, and `&mut self` excludes another writer.
+        Some(unsafe {
+            std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(range.start as usize), len)
+        })
+    }
+
+    /// The same bytes, to look at.
+    pub(crate) fn unpublished(&self, range: Range<u64>) -> Option<&[u8]> {
+        let len = self.unpublished_len(&range)?;
+        // SAFETY: as for `unpublished_mut`; who writes there needs `&mut self`.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.map.as_ptr().add(range.start as usize), len)
+        })
+    }
+
+    #[inline]
+    fn unpublished_len(&self, range: &Range<u64>) -> Option<usize> {
+        let in_bounds = self.end + COMMIT_BYTES <= range.start
+            && range.start <= range.end
+            && range.end <= self.ready;
+        in_bounds.then(|| (range.end - range.start) as usize)
+    }
+
+    /// Commits `bytes` bytes of frames at the end, by storing the first one's commit word last.
+    /// Returns false, and commits nothing, if the word behind them is not ready.
+    #[inline]
+    pub(crate) fn publish(&mut self, bytes: u64, bits: u32) -> bool {
+        let next = self.end + bytes;
+        if !next.is_multiple_of(ALIGN) || next + COMMIT_BYTES > self.ready {
+            return false;
+        }
+        // SAFETY: `end` is aligned and below `next`, which was checked to be aligned and ready.
+        // All accesses to the word at the end are atomic until it is published, and nobody looks at
+        // the word at `next` before that.
+        let (here, behind) =
+            unsafe { (commit_word(&self.map, self.end), commit_word(&self.map, next)) };
+        publish(behind, here, bits);
+        self.end = next;
+        true
+    }
+
+    /// Commits a frame of 16 bytes that is the segment's last: no word behind it is zeroed, since
+    /// the segment may end there. The header behind the commit word is already in place.
+    pub(crate) fn publish_last(&mut self, bits: u32) -> bool {
+        if self.end + ALIGN > self.ready {
+            return false;
+        }
+        // SAFETY: `end` is aligned and 16 bytes from it are ready.
+        let here = unsafe { commit_word(&self.map, self.end) };
+        here.store(bits, Ordering::Release);
+        self.end += ALIGN;
+        true
+    }
+}
+
+/// A segment mapped for reading. Lends the frames that were committed when it was told so.
+///
+/// - `lent` only rises, and bytes of frames below it are never written again (G9): that is what
+///   makes a `&[u8]` to them sound.
+/// - `lent` never passes the mapping's length nor a file size that `fstat` gave, and no file ever
+///   shrinks: so reading below it cannot raise SIGBUS for lack of a page.
+/// - The header is not lent: its slots are rewritten.
+pub(crate) struct ReadMap {
+    map: MmapRaw,
+    lent: AtomicU64,
+}
+
+impl ReadMap {
+    pub(crate) fn new(file: &File, bytes: u64) -> io::Result<Self> {
+        let map = MmapOptions::new().len(bytes as usize).map_raw_read_only(file)?;
+        Ok(ReadMap { map, lent: AtomicU64::new(HEADER_BYTES) })
+    }
+
+    /// Lends the frames below `to`, cut at `file_bytes`, what `fstat` says of the file now.
+    ///
+    /// # Safety
+    /// Everything between the header and `to` is committed: no thread or process writes to it again,
+    /// and what was written to it happens before this call.
+    pub(crate) unsafe fn lend(&self, to: u64, file_bytes: u64) {
+        let to = to.min(file_bytes).min(self.map.len() as u64);
+        self.lent.fetch_max(to, Ordering::Release);
+    }
+
+    /// The frames that are lent, from the end of the header on.
+    #[inline]
+    pub(crate) fn frames(&self) -> &[u8] {
+        let len = (self.lent() - HEADER_BYTES) as usize;
+        // SAFETY: `lent` starts at `HEADER_BYTES` and rises only in `lend`, which keeps it inside the
+        // mapping and the file and whose caller says that nobody writes below it any more.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(HEADER_BYTES as usize), len) }
+    }
+
+    /// Where the lent bytes end.
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent.load(Ordering::Acquire)
+    }
+
+    /// The mapping's length.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+}

@@ -1,0 +1,122 @@
+//! What a log is opened with.
+//!
+//! Does not know: how it is opened.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::MAX_SEQ;
+use crate::format::header::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::format::{PAGE_BYTES, round_up};
+
+/// When appended records reach stable storage without being told to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncPolicy {
+    /// Never: [`Log::sync`](crate::Log::sync) does it. A killed process loses nothing all the same;
+    /// a power cut may take what came after the last sync.
+    #[default]
+    Manual,
+}
+
+/// Options for opening a log; made by [`Log::options`](crate::Log::options).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    pub(crate) segment_bytes: u64,
+    pub(crate) first_seq: u64,
+    pub(crate) mode: u32,
+    pub(crate) create: bool,
+    pub(crate) sync: SyncPolicy,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            segment_bytes: 128 << 20,
+            first_seq: 0,
+            mode: 0o640,
+            create: true,
+            sync: SyncPolicy::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Bytes that a segment file may grow to, 128 MiB by default; rounded up to 4 KiB. From 16 KiB to
+    /// 16 GiB. It holds for segments made from now on, and bounds what a record may be:
+    /// [`Log::max_record`](crate::Log::max_record).
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// The sequence number of the first record of a log that is created; 0 by default, below 2^56. An
+    /// existing log keeps its own.
+    pub fn first_seq(mut self, seq: u64) -> Self {
+        self.first_seq = seq;
+        self
+    }
+
+    /// The permission bits of files that are created, less the umask; `0o640` by default. Who may
+    /// read the files may also list a directory that is created.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Whether a log that does not exist is created; true by default. Only the last component of the
+    /// path is ever created.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// When records reach stable storage by themselves.
+    pub fn sync(mut self, policy: SyncPolicy) -> Self {
+        self.sync = policy;
+        self
+    }
+
+    /// The same options with values that make sense, or an error that says which does not.
+    pub(crate) fn checked(&self) -> Result<Self> {
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidOption, text));
+        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&self.segment_bytes) {
+            return invalid(format!(
+                "segment_bytes is {}, expected {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}",
+                self.segment_bytes
+            ));
+        }
+        if self.first_seq > MAX_SEQ {
+            return invalid(format!("first_seq is {}, expected at most {MAX_SEQ}", self.first_seq));
+        }
+        if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
+            return invalid(format!(
+                "mode is {:#o}, expected permission bits that let the owner read and write",
+                self.mode
+            ));
+        }
+        Ok(Options { segment_bytes: round_up(self.segment_bytes, PAGE_BYTES), ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_make_no_sense_are_named() {
+        let cases = [
+            (Options::default().segment_bytes(16 * 1024 - 1), "segment_bytes"),
+            (Options::default().segment_bytes((16 << 30) + 1), "segment_bytes"),
+            (Options::default().first_seq(1 << 56), "first_seq"),
+            (Options::default().mode(0o444), "mode"),
+            (Options::default().mode(0o4640), "mode"),
+        ];
+        for (options, names) in cases {
+            let error = options.checked().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidOption);
+            assert!(error.to_string().contains(names), "{error}");
+        }
+        let rounded = Options::default().segment_bytes(16 * 1024 + 1).checked().unwrap();
+        assert_eq!(rounded.segment_bytes, 20 * 1024);
+    }
+}

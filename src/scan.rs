@@ -1,0 +1,340 @@
+//! Which bytes are frames.
+//!
+//! Only it may call a frame valid: for readers, recovery and verification alike, over mapped bytes
+//! or over a file. Does not know: files, segments, what to do about what it finds.
+
+use std::convert::Infallible;
+
+use crate::format::frame::{
+    CHECKED_AT, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind, Mark, seed, tie,
+};
+use crate::format::header::HEADER_BYTES as DATA_START;
+use crate::format::{ALIGN, crc32};
+
+/// Bytes of one segment, from wherever.
+pub(crate) trait Source {
+    /// What reading may fail with; nothing, for mapped bytes.
+    type Fault;
+
+    /// Where the readable bytes end.
+    fn limit(&self) -> u64;
+
+    /// 16 bytes at `at`, which lie below the limit.
+    fn sixteen(&mut self, at: u64) -> Result<[u8; HEADER_BYTES as usize], Self::Fault>;
+
+    /// CRC-32 of the bytes from `from` to `to`, continued from `seed`. They lie below the limit.
+    fn crc(&mut self, from: u64, to: u64, seed: u32) -> Result<u32, Self::Fault>;
+}
+
+/// Mapped frames; the first byte is the one behind the segment's header.
+#[derive(Clone, Copy)]
+pub(crate) struct Frames<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Frames<'a> {
+    /// `len` bytes at `at`, which a scan has found to lie below the limit.
+    #[inline]
+    pub(crate) fn bytes(self, at: u64, len: u64) -> &'a [u8] {
+        let from = (at - DATA_START) as usize;
+        &self.0[from..from + len as usize]
+    }
+}
+
+impl Source for Frames<'_> {
+    type Fault = Infallible;
+
+    #[inline]
+    fn limit(&self) -> u64 {
+        DATA_START + self.0.len() as u64
+    }
+
+    #[inline]
+    fn sixteen(&mut self, at: u64) -> Result<[u8; HEADER_BYTES as usize], Infallible> {
+        let mut header = [0; HEADER_BYTES as usize];
+        header.copy_from_slice(self.bytes(at, HEADER_BYTES));
+        Ok(header)
+    }
+
+    #[inline]
+    fn crc(&mut self, from: u64, to: u64, seed: u32) -> Result<u32, Infallible> {
+        Ok(crc32(seed, self.bytes(from, to - from)))
+    }
+}
+
+/// What holds for all frames of one segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) salt: u64,
+    /// The lowest base sequence number of any segment of higher id: records from there on are cut.
+    pub(crate) cut_seq: u64,
+    /// Whether checksums are compared; always, but for readers that turned it off.
+    pub(crate) check: bool,
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A commit word of kind zero that is not zero, or a length that the kind cannot have.
+    Word,
+    /// It would reach past the segment or its file.
+    TooLong,
+    /// The checksum of salt, place, kind, length, sequence number and payload is another.
+    Checksum,
+    /// A whole frame, of another record than the one expected here.
+    Sequence,
+    /// A frame of a batch whose other frames are not all there.
+    Batch,
+}
+
+impl Fault {
+    pub(crate) fn phrase(self) -> &'static str {
+        match self {
+            Fault::Word => "no frame has such a commit word",
+            Fault::TooLong => "the frame would reach past the end",
+            Fault::Checksum => "checksum mismatch",
+            Fault::Sequence => "unexpected sequence number",
+            Fault::Batch => "incomplete batch",
+        }
+    }
+}
+
+/// What stands at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// A zero commit word, or no room for one: nothing was committed here.
+    Vacant,
+    /// A record of its own.
+    Single {
+        len: u64,
+        next: u64,
+    },
+    /// A whole batch, of `records` records; its first frame stands here.
+    Batch {
+        records: u64,
+        next: u64,
+    },
+    /// The segment's last frame.
+    End {
+        next: u64,
+    },
+    Mark {
+        mark: Mark,
+        next: u64,
+    },
+    /// A frame of a later version that may be passed over.
+    Skipped {
+        next: u64,
+    },
+    /// A whole frame that this version must not pass over: its kind or flags are unknown.
+    Refused,
+    Invalid(Fault),
+}
+
+/// A frame whose shape, place and checksum are right.
+#[derive(Clone, Copy)]
+struct Sound {
+    kind: Kind,
+    header: Header,
+    next: u64,
+}
+
+enum Single {
+    Vacant,
+    Sound(Sound),
+    Invalid(Fault),
+}
+
+/// What stands at `at`, where the record `seq` is expected next.
+///
+/// A frame is **valid** if and only if
+/// 1. it starts on a multiple of 16, behind the segment's header;
+/// 2. its header lies inside segment and file;
+/// 3. its kind is not zero, and the length is one that the kind can have: none for an end, 16 bytes
+///    or more for a mark;
+/// 4. all of it, padding included, lies inside segment and file;
+/// 5. its checksum is that of its salt, place, kind, length, sequence number and payload, and for
+///    middle and last frames of its batch's first frame;
+/// 6. its sequence number is the one expected: the record's own, or for kinds that take none the
+///    next record's;
+/// 7. that number lies below the base sequence number of every segment of higher id (of a batch, its
+///    first frame's: one that was cut in its middle keeps what stands before the cut); the number of
+///    an end, a mark or a skipped kind may equal it;
+/// 8. its batch is whole: a first frame, middle frames, a last frame, all valid and adjoining.
+#[inline]
+pub(crate) fn look<S: Source>(
+    source: &mut S,
+    rules: &Rules,
+    at: u64,
+    seq: u64,
+) -> Result<Seen, S::Fault> {
+    let Sound { kind, header, next } = match frame(source, rules, at, 0)? {
+        Single::Sound(sound) => sound,
+        Single::Vacant => return Ok(Seen::Vacant),
+        Single::Invalid(fault) => return Ok(Seen::Invalid(fault)),
+    };
+    let takes_a_number = matches!(kind, Kind::Single | Kind::First | Kind::Middle | Kind::Last);
+    let beyond = if takes_a_number { seq >= rules.cut_seq } else { seq > rules.cut_seq };
+    if header.flags() != 0 || kind == Kind::Refused {
+        return Ok(Seen::Refused);
+    }
+    if header.seq() != seq || beyond {
+        return Ok(Seen::Invalid(Fault::Sequence));
+    }
+    Ok(match kind {
+        Kind::Single => Seen::Single { len: header.word.len(), next },
+        Kind::First => rest_of_batch(source, rules, &header, next)?,
+        Kind::Middle | Kind::Last => Seen::Invalid(Fault::Batch),
+        Kind::End => Seen::End { next },
+        Kind::Mark => {
+            let mark = Mark::decode(&source.sixteen(at + HEADER_BYTES)?);
+            Seen::Mark { mark, next }
+        }
+        Kind::Skipped => Seen::Skipped { next },
+        Kind::Refused => Seen::Refused,
+    })
+}
+
+/// Rules 1 to 5. `tied_to` is the checksum of the batch's first frame, if this is not the first.
+#[inline]
+fn frame<S: Source>(
+    source: &mut S,
+    rules: &Rules,
+    at: u64,
+    tied_to: u32,
+) -> Result<Single, S::Fault> {
+    let limit = source.limit();
+    if !at.is_multiple_of(ALIGN) || at < DATA_START {
+        return Ok(Single::Invalid(Fault::Word));
+    }
+    if limit < HEADER_BYTES || at > limit - HEADER_BYTES {
+        return Ok(Single::Vacant);
+    }
+    let header = Header::decode(&source.sixteen(at)?);
+    let word = header.word;
+    if word == CommitWord::VACANT {
+        return Ok(Single::Vacant);
+    }
+    let kind = match word.kind() {
+        None => return Ok(Single::Invalid(Fault::Word)),
+        Some(Kind::End) if word.len() != 0 => return Ok(Single::Invalid(Fault::Word)),
+        Some(Kind::Mark) if word.len() < Mark::BYTES => return Ok(Single::Invalid(Fault::Word)),
+        Some(kind) => kind,
+    };
+    // A length has 28 bits and `at` lies below the limit: the sum cannot overflow.
+    let next = at + word.frame_bytes();
+    if next > limit {
+        return Ok(Single::Invalid(Fault::TooLong));
+    }
+    if rules.check {
+        let seed = seed(rules.salt, at, word) ^ tie(kind, tied_to);
+        let end = at + HEADER_BYTES + word.len();
+        if source.crc(at + CHECKED_AT, end, seed)? != header.crc {
+            return Ok(Single::Invalid(Fault::Checksum));
+        }
+    }
+    Ok(Single::Sound(Sound { kind, header, next }))
+}
+
+/// Rule 8, from behind the first frame on.
+fn rest_of_batch<S: Source>(
+    source: &mut S,
+    rules: &Rules,
+    first: &Header,
+    mut at: u64,
+) -> Result<Seen, S::Fault> {
+    let mut records = 1;
+    loop {
+        let Single::Sound(sound) = frame(source, rules, at, first.crc)? else {
+            return Ok(Seen::Invalid(Fault::Batch));
+        };
+        let in_order = sound.header.seq() == first.seq() + records && sound.header.flags() == 0;
+        records += 1;
+        match sound.kind {
+            Kind::Middle if in_order => at = sound.next,
+            Kind::Last if in_order => return Ok(Seen::Batch { records, next: sound.next }),
+            _ => return Ok(Seen::Invalid(Fault::Batch)),
+        }
+    }
+}
+
+/// The payload length and the end of a frame that [`look`] found valid as part of a batch.
+#[inline]
+pub(crate) fn member(frames: Frames<'_>, at: u64) -> (u64, u64) {
+    let Ok(bytes) = { frames }.sixteen(at);
+    let word = Header::decode(&bytes).word;
+    (word.len(), at + word.frame_bytes())
+}
+
+/// The search for the next valid frame behind damage.
+///
+/// Its work is bounded: however often it is asked about one segment, it stops looking once it has
+/// checksummed `budget` bytes in all; then the rest counts as lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resync {
+    budget: u64,
+}
+
+/// How many times a segment's size may be checksummed in search of its frames.
+const BUDGET_SEGMENTS: u64 = 4;
+
+impl Resync {
+    pub(crate) fn new(segment_bytes: u64) -> Self {
+        Resync { budget: BUDGET_SEGMENTS * segment_bytes }
+    }
+
+    /// The place and sequence number of the first valid frame behind `from`, where the record
+    /// `seq` was expected. A candidate's number is at least `seq` and no higher than frames of 16
+    /// bytes from `from` on could have brought it.
+    pub(crate) fn next<S: Source>(
+        &mut self,
+        source: &mut S,
+        rules: &Rules,
+        from: u64,
+        seq: u64,
+    ) -> Result<Option<(u64, u64)>, S::Fault> {
+        let checked = Rules { check: true, ..*rules };
+        let mut at = from + ALIGN;
+        while at + HEADER_BYTES <= source.limit() && self.budget > 0 {
+            let header = Header::decode(&source.sixteen(at)?);
+            let nearest = seq..=seq + (at - from) / EMPTY_FRAME_BYTES;
+            if may_start(&header) && nearest.contains(&header.seq()) {
+                let mut metered = Metered { source: &mut *source, checked_bytes: 0 };
+                let seen = look(&mut metered, &checked, at, header.seq())?;
+                self.budget = self.budget.saturating_sub(metered.checked_bytes);
+                if !matches!(seen, Seen::Vacant | Seen::Invalid(_)) {
+                    return Ok(Some((at, header.seq())));
+                }
+            }
+            at += ALIGN;
+        }
+        Ok(None)
+    }
+}
+
+/// A frame that can be the first behind damage: middle and last frames prove nothing by themselves.
+fn may_start(header: &Header) -> bool {
+    let kind = header.word.kind();
+    header.flags() == 0 && !matches!(kind, None | Some(Kind::Middle | Kind::Last | Kind::Refused))
+}
+
+/// Counts what is checksummed.
+struct Metered<'a, S> {
+    source: &'a mut S,
+    checked_bytes: u64,
+}
+
+impl<S: Source> Source for Metered<'_, S> {
+    type Fault = S::Fault;
+
+    fn limit(&self) -> u64 {
+        self.source.limit()
+    }
+
+    fn sixteen(&mut self, at: u64) -> Result<[u8; HEADER_BYTES as usize], S::Fault> {
+        self.source.sixteen(at)
+    }
+
+    fn crc(&mut self, from: u64, to: u64, seed: u32) -> Result<u32, S::Fault> {
+        self.checked_bytes += to - from;
+        self.source.crc(from, to, seed)
+    }
+}

@@ -1,0 +1,279 @@
+//! One segment file: opening it, reading it through calls or a mapping, writing its header and slots.
+//!
+//! Does not know: other segments, where the log ends, what a fault in it means.
+
+use std::io;
+
+use crate::dir::{self, Dir, File};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::HEADER_BYTES as FRAME_HEADER_BYTES;
+use crate::format::header::{BLOCK_BYTES, HEADER_BYTES, HeaderState, SECTOR_BYTES, SegmentHeader};
+use crate::format::name::SegmentName;
+use crate::format::slot::{SLOT_BYTES, Slot, SlotState};
+use crate::format::{PAGE_BYTES, crc32, round_up};
+use crate::map::ReadMap;
+use crate::scan::{Frames, Source};
+
+/// A segment's file with its header read.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) name: SegmentName,
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: File,
+}
+
+impl SegmentFile {
+    pub(crate) fn open_to_read(dir: &Dir, name: SegmentName) -> Result<Self> {
+        Self::open(dir, name, Dir::open_to_read)
+    }
+
+    pub(crate) fn open_to_write(dir: &Dir, name: SegmentName) -> Result<Self> {
+        Self::open(dir, name, Dir::open_to_write)
+    }
+
+    fn open(
+        dir: &Dir,
+        name: SegmentName,
+        open: fn(&Dir, &str) -> io::Result<File>,
+    ) -> Result<Self> {
+        let found = open(dir, &name.file_name())
+            .and_then(|file| Ok((read_header(&file)?, file)))
+            .map_err(|source| {
+            Error::io("opening a segment", source).at_path(dir.path()).in_segment(name.id)
+        })?;
+        let (header, file) = found;
+        match check_header(header, name) {
+            Ok(header) => Ok(SegmentFile { name, header, file }),
+            Err(error) => Err(error.at_path(dir.path()).in_segment(name.id)),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        dir::file_bytes(&self.file)
+    }
+
+    /// Both slots, through `pread`. One that the disk refuses counts as damaged; both, as an error.
+    pub(crate) fn slots(&self) -> io::Result<Slots> {
+        let read = |block| {
+            let mut bytes = [0; SLOT_BYTES];
+            dir::read_at(&self.file, Slot::offset(block), &mut bytes)?;
+            Ok(Slot::decode(&bytes, self.header.salt, block))
+        };
+        match [read(0), read(1)] {
+            [Err(error), Err(_)] => Err(error),
+            states => Ok(Slots(states.map(|state| state.unwrap_or(SlotState::Damaged)))),
+        }
+    }
+
+    pub(crate) fn write_slot(&self, slot: &Slot) -> io::Result<()> {
+        dir::write_at(&self.file, Slot::offset(slot.counter), &slot.encode(self.header.salt))
+    }
+
+    /// Writes both copies of the header and the first slot into a new file.
+    pub(crate) fn write_header(&self, slot: &Slot) -> io::Result<()> {
+        let sector = self.header.encode();
+        for block in 0..HEADER_BYTES / BLOCK_BYTES {
+            dir::write_at(&self.file, block * BLOCK_BYTES, &sector)?;
+        }
+        self.write_slot(slot)
+    }
+
+    /// The bytes of frames, read through `pread`: a bad block is an error, not a signal.
+    pub(crate) fn pread(&self) -> io::Result<Pread<'_>> {
+        let limit = self.bytes()?.min(self.header.segment_bytes);
+        Ok(Pread { file: &self.file, limit, window: Vec::new(), window_at: 0, read_bytes: 0 })
+    }
+}
+
+fn read_header(file: &File) -> io::Result<HeaderState> {
+    let read = |block| {
+        let mut sector = [0; SECTOR_BYTES];
+        dir::read_at(file, block * BLOCK_BYTES, &mut sector)?;
+        Ok(sector)
+    };
+    // A copy that the disk refuses counts as damaged, since the other may serve; both, as an error.
+    match [read(0), read(1)] {
+        [Err(error), Err(_)] => Err(error),
+        copies => {
+            let [one, two] = copies.map(|copy| copy.unwrap_or([0; SECTOR_BYTES]));
+            Ok(SegmentHeader::decode([&one, &two]))
+        }
+    }
+}
+
+fn check_header(state: HeaderState, name: SegmentName) -> Result<SegmentHeader> {
+    let header = match state {
+        HeaderState::Valid(header) => header,
+        HeaderState::Damaged => {
+            return Err(Error::new(
+                ErrorKind::Damaged,
+                "neither copy of the segment's header is whole",
+            ));
+        }
+        HeaderState::Version(version) => {
+            let text =
+                format!("expected version {}, found version {version}", crate::format::VERSION);
+            return Err(Error::new(ErrorKind::UnsupportedVersion, text));
+        }
+        HeaderState::Feature { what, value } => {
+            let text = format!("the segment's header has {what} {value:#x}");
+            return Err(Error::new(ErrorKind::UnsupportedFeature, text));
+        }
+    };
+    let says = SegmentName { id: header.segment_id, base_seq: header.base_seq };
+    if says == name {
+        return Ok(header);
+    }
+    let text = format!(
+        "the file {} holds the header of {}: a copy under another name; move it out of the log",
+        name.file_name(),
+        says.file_name()
+    );
+    Err(Error::new(ErrorKind::NotALog, text))
+}
+
+/// The two slots of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slots(pub(crate) [SlotState; 2]);
+
+impl Slots {
+    /// Those of a segment whose header cannot be read.
+    pub(crate) const NONE: Slots = Slots([SlotState::Damaged; 2]);
+
+    fn valid(&self) -> impl Iterator<Item = Slot> {
+        self.0.into_iter().filter_map(|state| match state {
+            SlotState::Valid(slot) => Some(slot),
+            SlotState::Never | SlotState::Damaged => None,
+        })
+    }
+
+    pub(crate) fn newest(&self) -> Option<Slot> {
+        self.valid().max_by_key(|slot| slot.counter)
+    }
+
+    pub(crate) fn any_damaged(&self) -> bool {
+        self.0.contains(&SlotState::Damaged)
+    }
+}
+
+/// Reads a segment through a window, so that frames of any length cost bounded memory.
+pub(crate) struct Pread<'a> {
+    file: &'a File,
+    limit: u64,
+    window: Vec<u8>,
+    window_at: u64,
+    read_bytes: u64,
+}
+
+/// Bytes that one call reads.
+const WINDOW_BYTES: u64 = 256 * 1024;
+
+impl Pread<'_> {
+    /// Bytes that were read from the file so far.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
+    /// Where the last 16 bytes end that are not all zero, at or behind `from`; `from` if there are none.
+    pub(crate) fn last_used(&mut self, from: u64) -> io::Result<u64> {
+        let mut used = from;
+        let mut at = from;
+        while at + FRAME_HEADER_BYTES <= self.limit {
+            if self.sixteen(at)? != [0; FRAME_HEADER_BYTES as usize] {
+                used = at + FRAME_HEADER_BYTES;
+            }
+            at += FRAME_HEADER_BYTES;
+        }
+        Ok(used)
+    }
+
+    /// What the window holds from `at` on, at least one byte and up to `to`, below the limit.
+    fn window(&mut self, at: u64, to: u64) -> io::Result<&[u8]> {
+        let held = self.window_at..self.window_at + self.window.len() as u64;
+        if !held.contains(&at) || (to > held.end && to - at <= FRAME_HEADER_BYTES) {
+            self.fill(at)?;
+        }
+        let from = (at - self.window_at) as usize;
+        let until = (to - self.window_at).min(self.window.len() as u64) as usize;
+        Ok(&self.window[from..until])
+    }
+
+    fn fill(&mut self, at: u64) -> io::Result<()> {
+        let bytes = WINDOW_BYTES.min(self.limit - at);
+        self.window.resize(bytes as usize, 0);
+        self.window_at = at;
+        let got = dir::read_at(self.file, at, &mut self.window);
+        // A failed read leaves no window, lest zeros pass for bytes of the file.
+        let got = got.inspect_err(|_| self.window.clear())?;
+        self.read_bytes += got as u64;
+        self.window[got..].fill(0);
+        Ok(())
+    }
+}
+
+impl Source for Pread<'_> {
+    type Fault = io::Error;
+
+    fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    fn sixteen(&mut self, at: u64) -> io::Result<[u8; FRAME_HEADER_BYTES as usize]> {
+        let mut header = [0; FRAME_HEADER_BYTES as usize];
+        header.copy_from_slice(self.window(at, at + FRAME_HEADER_BYTES)?);
+        Ok(header)
+    }
+
+    fn crc(&mut self, from: u64, to: u64, seed: u32) -> io::Result<u32> {
+        let mut crc = seed;
+        let mut at = from;
+        while at < to {
+            let bytes = self.window(at, to)?;
+            crc = crc32(crc, bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(crc)
+    }
+}
+
+/// A segment mapped for reading, shared by all readers of a process that are in it.
+pub(crate) struct ReadSegment {
+    pub(crate) name: SegmentName,
+    pub(crate) header: SegmentHeader,
+    map: ReadMap,
+}
+
+impl ReadSegment {
+    /// Maps the segment's whole address space if it may grow yet, else what its file has.
+    pub(crate) fn map(file: &SegmentFile, may_grow: bool) -> io::Result<Self> {
+        let segment_bytes = file.header.segment_bytes;
+        let bytes = match may_grow {
+            true => segment_bytes,
+            false => round_up(file.bytes()?.clamp(HEADER_BYTES, segment_bytes), PAGE_BYTES),
+        };
+        let map = ReadMap::new(&file.file, bytes)?;
+        Ok(ReadSegment { name: file.name, header: file.header.clone(), map })
+    }
+
+    /// Lends the frames below `to`, as far as the file and the mapping reach.
+    ///
+    /// # Safety
+    /// As of [`ReadMap::lend`]: frames below `to` are committed.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn lend(&self, file: &SegmentFile, to: u64) -> io::Result<()> {
+        let file_bytes = file.bytes()?;
+        // SAFETY: the caller's promise is the one that `ReadMap` asks for.
+        unsafe { self.map.lend(to, file_bytes) };
+        Ok(())
+    }
+
+    /// True if what is below `to` was lent before.
+    pub(crate) fn lends(&self, to: u64) -> bool {
+        self.map.lent() >= to.min(self.map.bytes())
+    }
+
+    #[inline]
+    pub(crate) fn frames(&self) -> Frames<'_> {
+        Frames(self.map.frames())
+    }
+}

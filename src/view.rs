@@ -1,0 +1,207 @@
+//! What readers share: a log's directory, its page, its segments as far as they are mapped.
+//!
+//! The same for readers in the appending process and in others; nothing here can write, but through
+//! the page. Does not know: records.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::dir::Dir;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::MAX_SEQ;
+use crate::format::name::SegmentName;
+use crate::map::End;
+use crate::segment::{ReadSegment, SegmentFile};
+use crate::shared::Page;
+use crate::survey::{Live, Span, list, spans, survey};
+
+/// A log as its readers see it.
+pub(crate) struct Site {
+    pub(crate) dir: Dir,
+    page: Option<Page>,
+    listing: Mutex<Listing>,
+    mapped: Mutex<HashMap<u64, Weak<ReadSegment>>>,
+}
+
+/// The segments at one moment.
+#[derive(Clone, Default)]
+struct Listing {
+    /// The page's directory counter then.
+    counter: u64,
+    spans: Arc<[Span]>,
+}
+
+/// The records from `first_seq` to `end.seq`, in these segments.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) spans: Arc<[Span]>,
+    pub(crate) first_seq: u64,
+    pub(crate) end: End,
+    pub(crate) durable_seq: u64,
+}
+
+/// How often a view is tried anew while segments come faster than they are listed.
+const TRIES: usize = 10;
+
+impl Site {
+    /// For the appending process, which initialised `page`.
+    pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>) -> Self {
+        let listing = Listing { counter: page.directory(), spans: spans.into() };
+        Site { dir, page: Some(page), listing: Mutex::new(listing), mapped: Mutex::default() }
+    }
+
+    /// For a reader in any process; changes and creates nothing.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let at = |source| Error::io("opening the log", source).at_path(path);
+        let dir = Dir::open(path).map_err(at)?;
+        // A page that this user may not read tells nothing, as one that does not exist.
+        let page = match Page::open_to_read(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            other => other.map_err(at)?,
+        };
+        Ok(Site { dir, page, listing: Mutex::default(), mapped: Mutex::default() })
+    }
+
+    /// The page of a log that this process appends to.
+    pub(crate) fn page(&self) -> Option<&Page> {
+        self.page.as_ref()
+    }
+
+    /// What is committed now.
+    pub(crate) fn view(&self) -> Result<View> {
+        match &self.page {
+            Some(page) if self.is_live(page)? => self.live_view(page),
+            page => self.surveyed_view(page.as_ref()),
+        }
+    }
+
+    fn is_live(&self, page: &Page) -> Result<bool> {
+        page.is_live()
+            .map_err(|source| Error::io("reading the page", source).at_path(self.dir.path()))
+    }
+
+    fn live_view(&self, page: &Page) -> Result<View> {
+        for _ in 0..TRIES {
+            let end = page.end();
+            let listed = self.listed(page)?;
+            if let Some(view) = view_of(&listed, page, end) {
+                return Ok(view);
+            }
+            // The end is in a segment that came after the listing, or was never there.
+            self.listing.lock().counter = u64::MAX;
+        }
+        let lost = Error::new(ErrorKind::Damaged, "the segment that the log ends in is missing");
+        Err(lost.at_path(self.dir.path()).in_segment(page.end().segment_id))
+    }
+
+    /// What is committed now, by what this process knows of its own segments. Never fails.
+    pub(crate) fn own_view(&self, page: &Page) -> View {
+        loop {
+            let end = page.end();
+            let listed = self.listing.lock().spans.clone();
+            if let Some(view) = view_of(&listed, page, end) {
+                return view;
+            }
+        }
+    }
+
+    fn listed(&self, page: &Page) -> Result<Arc<[Span]>> {
+        let mut listing = self.listing.lock();
+        let counter = page.directory();
+        if listing.counter != counter {
+            let names = list(&self.dir, Some(page))?;
+            *listing = Listing { counter, spans: spans(&names).into() };
+        }
+        Ok(listing.spans.clone())
+    }
+
+    /// The base of a segment that this process knows.
+    pub(crate) fn base_seq(&self, id: u64) -> Option<u64> {
+        let spans = self.listing.lock().spans.clone();
+        spans.iter().rev().find(|span| span.name.id == id).map(|span| span.name.base_seq)
+    }
+
+    /// The appending process tells of a segment that it made, before the log's end moves into it.
+    pub(crate) fn add(&self, page: &Page, name: SegmentName) {
+        let mut listing = self.listing.lock();
+        let mut names: Vec<_> = listing.spans.iter().map(|span| span.name).collect();
+        names.push(name);
+        *listing = Listing { counter: page.directory(), spans: spans(&names).into() };
+    }
+
+    fn surveyed_view(&self, page: Option<&Page>) -> Result<View> {
+        let names = list(&self.dir, page)?;
+        if names.is_empty() {
+            let text = "the directory holds no segments";
+            return Err(Error::new(ErrorKind::NotALog, text).at_path(self.dir.path()));
+        }
+        let found = survey(&self.dir, &names, None)?;
+        Ok(View {
+            spans: found.spans.into(),
+            first_seq: found.first_seq,
+            end: found.end,
+            durable_seq: found.durable_seq,
+        })
+    }
+
+    /// The segment of `span`, mapped and lent as far as `view` reaches.
+    #[allow(unsafe_code)]
+    pub(crate) fn map(&self, view: &View, span: &Span) -> Result<Arc<ReadSegment>> {
+        let name = span.name;
+        let is_tip = name.id == view.end.segment_id;
+        let known = self.mapped.lock().get(&name.id).and_then(Weak::upgrade);
+        // A segment that was the last when it was mapped may have ended since: it is mapped whole,
+        // so lending more of it is all that it takes.
+        let to = if is_tip { view.end.offset } else { u64::MAX };
+        if let Some(segment) = &known
+            && segment.lends(to)
+        {
+            return Ok(segment.clone());
+        }
+        let file = SegmentFile::open_to_read(&self.dir, name)?;
+        let at = |source| {
+            Error::io("mapping a segment", source).at_path(self.dir.path()).in_segment(name.id)
+        };
+        let segment = match known {
+            Some(segment) => segment,
+            None => Arc::new(ReadSegment::map(&file, is_tip).map_err(at)?),
+        };
+        // SAFETY: in the last segment `to` is the log's end, of which the page or a survey said that
+        // everything below it is committed; nothing is appended to any other segment, ever, since a
+        // higher one has its name and the end has moved there.
+        unsafe { segment.lend(&file, to) }.map_err(at)?;
+        let mut mapped = self.mapped.lock();
+        mapped.retain(|_, segment| segment.strong_count() > 0);
+        mapped.insert(name.id, Arc::downgrade(&segment));
+        Ok(segment)
+    }
+
+    /// What a live page says, for a survey.
+    pub(crate) fn live(page: &Page) -> Live {
+        Live {
+            end: page.end(),
+            durable_seq: page.durable_seq(),
+            first_seq: page.first_seq(),
+            epoch: page.epoch(),
+        }
+    }
+}
+
+/// `None` if the segment that the log ends in is not among `spans`.
+fn view_of(spans: &Arc<[Span]>, page: &Page, end: End) -> Option<View> {
+    let tip = spans.iter().rposition(|span| span.name.id == end.segment_id)?;
+    let spans = if tip + 1 == spans.len() {
+        spans.clone()
+    } else {
+        // Segments behind the end: being made, or about to be cut.
+        let mut until: Vec<_> = spans[..=tip].into();
+        until[tip].end_seq = MAX_SEQ + 1;
+        until.into()
+    };
+    let first_seq = page.first_seq().min(end.seq);
+    Some(View { spans, first_seq, end, durable_seq: page.durable_seq().min(end.seq) })
+}

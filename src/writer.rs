@@ -1,0 +1,511 @@
+//! Appending: one record, a batch, or in place; growing the file and rolling to a new segment.
+//!
+//! Only it may write frames. Does not know: who reads, when anything is durable.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::create::{Created, NewSegment, create, now_nanos};
+use crate::dir;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::{
+    COMMIT_BYTES, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MARK_EVERY_BYTES,
+    MARK_FRAME_BYTES, MAX_PAYLOAD, MAX_SEQ, Mark, commit_bytes, frame_bytes, seal, seed, tie,
+};
+use crate::format::header::{HEADER_BYTES as DATA_START, Reason};
+use crate::format::name::SegmentName;
+use crate::format::{PAGE_BYTES, round_up};
+use crate::home::{Home, Unsynced};
+use crate::map::{End, WriteMap};
+use crate::segment::SegmentFile;
+use crate::survey::Plan;
+use crate::sync::Syncer;
+
+/// A file grows by chunks that double up to this.
+const MAX_CHUNK_BYTES: u64 = 32 << 20;
+/// Pages are touched this far ahead of the end and no further: a touched page is a written one.
+const AHEAD_BYTES: u64 = 128 * 1024;
+
+/// The longest record that a log with segments of `segment_bytes` holds, in bytes.
+pub(crate) const fn max_record(segment_bytes: u64) -> u64 {
+    let payload = max_frames(segment_bytes) - HEADER_BYTES;
+    if payload < MAX_PAYLOAD { payload } else { MAX_PAYLOAD }
+}
+
+/// The bytes of frames that one append may bring: what is left of a segment beside its header, its
+/// first mark and its end frame.
+const fn max_frames(segment_bytes: u64) -> u64 {
+    segment_bytes - DATA_START - MARK_FRAME_BYTES - EMPTY_FRAME_BYTES
+}
+
+/// The state that the append lock guards.
+pub(crate) struct Appender {
+    tip: Tip,
+    next_seq: u64,
+    /// The end's offset from which on a mark is due.
+    mark_at: u64,
+    /// The durable position that the last mark carries.
+    marked_durable: u64,
+    /// The highest segment id seen in the directory.
+    last_id: u64,
+    epoch: u64,
+}
+
+enum Tip {
+    /// As it was found; the first append makes it ready.
+    Found {
+        end: End,
+        plan: Plan,
+    },
+    Open(Open),
+}
+
+/// The segment that appends go to.
+struct Open {
+    file: Arc<SegmentFile>,
+    map: WriteMap,
+    /// Bytes of the file that are known to be allocated: `map.ready() <= allocated`.
+    allocated: u64,
+    chunk: u64,
+}
+
+/// One frame to write.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    kind: Kind,
+    seq: u64,
+    payload: &'a [u8],
+}
+
+impl Appender {
+    /// `last_id` is the highest segment id in the directory, whether it counts or not.
+    pub(crate) fn new(end: End, plan: Plan, epoch: u64, last_id: u64) -> Self {
+        let next_seq = end.seq;
+        Appender {
+            tip: Tip::Found { end, plan },
+            next_seq,
+            mark_at: 0,
+            marked_durable: 0,
+            last_id,
+            epoch,
+        }
+    }
+
+    /// For a log whose first segment was made just now.
+    pub(crate) fn of_new_log(created: Created, unsynced: &mut Unsynced) -> Self {
+        let name = created.file.name;
+        let open = Open::new(created);
+        unsynced.append_to(&open.file);
+        Appender {
+            epoch: open.file.header.epoch,
+            tip: Tip::Open(open),
+            next_seq: name.base_seq,
+            mark_at: 0,
+            marked_durable: 0,
+            last_id: name.id,
+        }
+    }
+
+    /// How the log was found, until the first append.
+    pub(crate) fn found_plan(&self) -> Option<Plan> {
+        match self.tip {
+            Tip::Found { plan, .. } => Some(plan),
+            Tip::Open(_) => None,
+        }
+    }
+
+    pub(crate) fn append(&mut self, home: &Home, syncer: &Syncer, payload: &[u8]) -> Result<u64> {
+        let len = payload.len() as u64;
+        self.check_len(home, len)?;
+        let room = frame_bytes(len);
+        self.make_room(home, syncer, room, 1)?;
+        let seq = self.next_seq;
+        let frame = Frame { kind: Kind::Single, seq, payload };
+        let open = self.open(home)?;
+        open.write(frame).ok_or_else(|| out_of_bounds(home))?;
+        self.committed(home, 1);
+        Ok(seq)
+    }
+
+    pub(crate) fn append_batch(
+        &mut self,
+        home: &Home,
+        syncer: &Syncer,
+        records: &[&[u8]],
+    ) -> Result<Range<u64>> {
+        let start = self.next_seq;
+        match records {
+            [] => return Ok(start..start),
+            [one] => return self.append(home, syncer, one).map(|seq| seq..seq + 1),
+            _ => {}
+        }
+        let mut room: u64 = 0;
+        for record in records {
+            self.check_len(home, record.len() as u64)?;
+            room = room.saturating_add(frame_bytes(record.len() as u64));
+        }
+        let limit = max_frames(home.segment_bytes);
+        if room > limit {
+            let text =
+                format!("a batch of {room} bytes of frames, of at most {limit} in one segment");
+            return Err(Error::new(ErrorKind::TooLarge, text).at_path(home.dir().path()));
+        }
+        let count = records.len() as u64;
+        self.make_room(home, syncer, room, count)?;
+        let start = self.next_seq;
+        let open = self.open(home)?;
+        open.write_batch(start, records, room).ok_or_else(|| out_of_bounds(home))?;
+        self.committed(home, count);
+        Ok(start..start + count)
+    }
+
+    /// Makes room for a record of `len` bytes that is written in place.
+    pub(crate) fn reserve(&mut self, home: &Home, syncer: &Syncer, len: u64) -> Result<()> {
+        self.check_len(home, len)?;
+        self.make_room(home, syncer, frame_bytes(len), 1)
+    }
+
+    /// The `len` bytes of payload that were reserved.
+    pub(crate) fn reserved(&self, len: u64) -> &[u8] {
+        match &self.tip {
+            Tip::Open(open) => {
+                let from = open.map.end() + HEADER_BYTES;
+                open.map.unpublished(from..from + len).unwrap_or_default()
+            }
+            Tip::Found { .. } => &[],
+        }
+    }
+
+    pub(crate) fn reserved_mut(&mut self, len: u64) -> &mut [u8] {
+        match &mut self.tip {
+            Tip::Open(open) => {
+                let from = open.map.end() + HEADER_BYTES;
+                open.map.unpublished_mut(from..from + len).unwrap_or_default()
+            }
+            Tip::Found { .. } => &mut [],
+        }
+    }
+
+    /// Commits the first `len` of the bytes that were reserved.
+    pub(crate) fn commit(&mut self, home: &Home, len: u64) -> Result<u64> {
+        home.check()?;
+        let seq = self.next_seq;
+        let open = self.open(home)?;
+        open.commit_in_place(seq, len).ok_or_else(|| out_of_bounds(home))?;
+        self.committed(home, 1);
+        Ok(seq)
+    }
+
+    /// The end moved by `records` records: tells everyone.
+    #[inline]
+    fn committed(&mut self, home: &Home, records: u64) {
+        hook!("append.published");
+        self.next_seq += records;
+        if let Tip::Open(open) = &self.tip {
+            let segment_id = open.file.name.id;
+            home.page().set_end(End { segment_id, offset: open.map.end(), seq: self.next_seq });
+        }
+        hook!("append.end_stored");
+    }
+
+    #[inline]
+    fn check_len(&self, home: &Home, len: u64) -> Result<()> {
+        let limit = max_record(home.segment_bytes);
+        if len <= limit { Ok(()) } else { Err(too_large(home, len, limit)) }
+    }
+
+    #[inline]
+    fn open(&mut self, home: &Home) -> Result<&mut Open> {
+        match &mut self.tip {
+            Tip::Open(open) => Ok(open),
+            Tip::Found { .. } => Err(out_of_bounds(home)),
+        }
+    }
+
+    /// Sees to it that `room` bytes of frames, an end frame and the zero word behind them can be
+    /// stored at the end, and writes the mark that is due before them. On an error nothing changed
+    /// but, perhaps, the file's size.
+    #[inline]
+    fn make_room(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
+        home.check()?;
+        loop {
+            let mark_is_due = self.mark_is_due(home);
+            let mark = if mark_is_due { MARK_FRAME_BYTES } else { 0 };
+            let fits = match &self.tip {
+                Tip::Open(open) => {
+                    open.map.end() + mark + room + EMPTY_FRAME_BYTES <= open.map.ready()
+                }
+                Tip::Found { .. } => false,
+            };
+            if fits && self.next_seq + records - 1 <= MAX_SEQ {
+                if mark_is_due {
+                    self.write_mark(home)?;
+                }
+                return Ok(());
+            }
+            self.extend(home, syncer, mark + room, records)?;
+        }
+    }
+
+    #[inline]
+    fn mark_is_due(&self, home: &Home) -> bool {
+        match &self.tip {
+            Tip::Open(open) => {
+                open.map.end() >= self.mark_at || home.page().durable_seq() != self.marked_durable
+            }
+            Tip::Found { .. } => true,
+        }
+    }
+
+    fn write_mark(&mut self, home: &Home) -> Result<()> {
+        let durable_seq = home.page().durable_seq();
+        let payload = Mark { time_nanos: now_nanos(), durable_seq }.encode();
+        let seq = self.next_seq;
+        let open = self.open(home)?;
+        let frame = Frame { kind: Kind::Mark, seq, payload: &payload };
+        open.write(frame).ok_or_else(|| out_of_bounds(home))?;
+        self.mark_at = self.open(home)?.map.end() + MARK_EVERY_BYTES;
+        self.marked_durable = durable_seq;
+        self.committed(home, 0);
+        Ok(())
+    }
+
+    #[cold]
+    fn extend(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
+        if self.next_seq + records - 1 > MAX_SEQ {
+            let full = home.error(ErrorKind::OutOfRange, "the log has used all sequence numbers");
+            return Err(full.at_seq(self.next_seq));
+        }
+        match &mut self.tip {
+            Tip::Found { end, plan: Plan::GoOn { clean } } => {
+                let (end, clean) = (*end, *clean);
+                self.go_on(home, syncer, end, clean)
+            }
+            Tip::Found { plan: Plan::Fresh, .. } => self.start_afresh(home, room),
+            Tip::Open(open) => {
+                let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
+                if needed <= open.file.header.segment_bytes {
+                    open.grow(home, needed)
+                } else {
+                    self.roll(home, room)
+                }
+            }
+        }
+    }
+
+    /// Appends go on in the segment that the log was found to end in.
+    fn go_on(&mut self, home: &Home, syncer: &Syncer, end: End, clean: bool) -> Result<()> {
+        let fault =
+            |source| home.io_error("opening the last segment", source).in_segment(end.segment_id);
+        let file = match home.unsynced.lock().segment(end.segment_id) {
+            Some(file) => file,
+            None => {
+                let base_seq =
+                    home.site.base_seq(end.segment_id).ok_or_else(|| out_of_bounds(home))?;
+                let name = SegmentName { id: end.segment_id, base_seq };
+                Arc::new(SegmentFile::open_to_write(home.dir(), name)?)
+            }
+        };
+        let map =
+            WriteMap::new(&file.file, file.header.segment_bytes, end.offset).map_err(fault)?;
+        if clean && !broken!("slot_not_reopened") {
+            syncer.reopen(home, &file)?;
+        }
+        home.unsynced.lock().append_to(&file);
+        // Whether the pages behind the end are allocated is not known: a copy may have holes there.
+        let allocated = end.offset & !(PAGE_BYTES - 1);
+        let chunk = crate::create::FIRST_CHUNK_BYTES;
+        self.tip = Tip::Open(Open { file, map, allocated, chunk });
+        // What follows is told from what a dead process may have left behind the end: the mark moves
+        // every later frame to another place than its own had.
+        self.mark_at = 0;
+        Ok(())
+    }
+
+    /// The log ended unclean: nothing is written into what was found. What is durable when this
+    /// returns is the new segment's name, so that its epoch is never given twice.
+    fn start_afresh(&mut self, home: &Home, room: u64) -> Result<()> {
+        let epoch = self.epoch + 1;
+        let created = self.create(home, Reason::Recovery, epoch, room)?;
+        self.adopt(home, created);
+        home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
+        self.epoch = epoch;
+        home.page().set_epoch(epoch);
+        self.committed(home, 0);
+        Ok(())
+    }
+
+    fn roll(&mut self, home: &Home, room: u64) -> Result<()> {
+        let created = self.create(home, Reason::Roll, self.epoch, room)?;
+        let next_seq = self.next_seq;
+        if let Tip::Open(old) = &mut self.tip {
+            // A courtesy to readers; what ends the segment is its successor's name.
+            let _fits = old.write_end(next_seq);
+        }
+        hook!("roll.ended");
+        home.unsynced.lock().names = true;
+        self.adopt(home, created);
+        self.committed(home, 0);
+        Ok(())
+    }
+
+    fn create(&mut self, home: &Home, reason: Reason, epoch: u64, room: u64) -> Result<Created> {
+        home.check_place()?;
+        let page = home.page();
+        let new = NewSegment {
+            id: self.last_id + 1,
+            base_seq: self.next_seq,
+            reason,
+            epoch,
+            log_id: home.log_id,
+            segment_bytes: home.segment_bytes,
+            durable_seq: page.durable_seq(),
+            first_seq: page.first_seq(),
+            room: room + MARK_FRAME_BYTES + EMPTY_FRAME_BYTES,
+            mode: home.mode,
+        };
+        create(home.dir(), page, &new)
+    }
+
+    /// A new segment has its name: appends go there and nowhere else.
+    fn adopt(&mut self, home: &Home, created: Created) {
+        let name = created.file.name;
+        let open = Open::new(created);
+        home.site.add(home.page(), name);
+        home.unsynced.lock().append_to(&open.file);
+        self.last_id = name.id;
+        self.mark_at = 0;
+        self.tip = Tip::Open(open);
+    }
+}
+
+impl Open {
+    fn new(created: Created) -> Self {
+        let Created { file, map, allocated } = created;
+        Open { file: Arc::new(file), map, allocated, chunk: allocated }
+    }
+
+    /// Allocates and touches the file's pages up to `needed`, and some more.
+    fn grow(&mut self, home: &Home, needed: u64) -> Result<()> {
+        let id = self.file.name.id;
+        let limit = self.file.header.segment_bytes;
+        let fault =
+            |source| home.io_error("growing a segment", source).in_segment(id).at_offset(needed);
+        if needed > self.allocated {
+            let file_bytes = self.file.bytes().map_err(fault)?;
+            let least = round_up(needed, PAGE_BYTES).max(file_bytes).min(limit);
+            let chunk = least.max(self.allocated + self.chunk).min(limit);
+            // On a disk that is nearly full the whole chunk may not fit while what is needed does.
+            let from = self.allocated;
+            let to = match dir::allocate(&self.file.file, from, chunk) {
+                Ok(()) => chunk,
+                Err(_) => {
+                    dir::allocate(&self.file.file, from, least).map(|()| least).map_err(fault)?
+                }
+            };
+            self.allocated = to;
+            self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
+        }
+        let ahead = needed.max((self.map.end() + AHEAD_BYTES).min(self.allocated));
+        match self.map.make_ready(ahead) {
+            // A page that cannot be had now: no room, by another name.
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(fault(error).of_kind(ErrorKind::StorageFull))
+            }
+            other => other.map_err(fault),
+        }
+    }
+
+    /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.
+    #[inline]
+    fn write(&mut self, frame: Frame<'_>) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(frame.kind, frame.payload.len() as u64);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        fill(body, frame.payload);
+        seal(body, seed(salt, at, word), frame.seq, word.len());
+        hook!("append.written");
+        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+    }
+
+    /// Writes all frames of a batch, `room` bytes, and publishes the first one's commit word last.
+    fn write_batch(&mut self, start: u64, records: &[&[u8]], room: u64) -> Option<()> {
+        let first_at = self.map.end();
+        let salt = self.file.header.salt;
+        let last = records.len() - 1;
+        let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
+        let mut first_word = CommitWord::VACANT;
+        let mut first_crc = 0;
+        let mut at = first_at;
+        for (index, payload) in records.iter().enumerate() {
+            let kind = match index {
+                0 => Kind::First,
+                _ if index == last => Kind::Last,
+                _ => Kind::Middle,
+            };
+            let word = CommitWord::new(kind, payload.len() as u64);
+            if index == 0 {
+                first_word = word;
+            } else {
+                let (commit, behind) = rest.split_at_mut(COMMIT_BYTES as usize);
+                commit.copy_from_slice(&commit_bytes(word));
+                rest = behind;
+            }
+            let (body, behind) = rest.split_at_mut((word.frame_bytes() - COMMIT_BYTES) as usize);
+            fill(body, payload);
+            let seed = seed(salt, at, word) ^ tie(kind, first_crc);
+            let crc = seal(body, seed, start + index as u64, word.len());
+            if index == 0 {
+                first_crc = crc;
+            }
+            at += word.frame_bytes();
+            rest = behind;
+            hook!("batch.frame_written");
+        }
+        self.map.publish(room, first_word.bits()).then_some(())
+    }
+
+    /// Commits a record whose payload stands in place already.
+    fn commit_in_place(&mut self, seq: u64, len: u64) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(Kind::Single, len);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..].fill(0);
+        seal(body, seed(salt, at, word), seq, len);
+        hook!("slot.sealed");
+        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+    }
+
+    fn write_end(&mut self, seq: u64) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(Kind::End, 0);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + EMPTY_FRAME_BYTES)?;
+        seal(body, seed(salt, at, word), seq, 0);
+        self.map.publish_last(word.bits()).then_some(())
+    }
+}
+
+/// Puts a payload, and zeros behind it, into a frame without its commit word.
+#[inline]
+fn fill(body: &mut [u8], payload: &[u8]) {
+    let (_header, place) = body.split_at_mut((HEADER_BYTES - COMMIT_BYTES) as usize);
+    let (bytes, padding) = place.split_at_mut(payload.len());
+    bytes.copy_from_slice(payload);
+    padding.fill(0);
+}
+
+#[cold]
+fn too_large(home: &Home, len: u64, limit: u64) -> Error {
+    let text = format!("a record of {len} bytes, of at most {limit} with segments of this size");
+    Error::new(ErrorKind::TooLarge, text).at_path(home.dir().path())
+}
+
+/// Room was made before anything is written, so this says that this crate counted wrong: the record
+/// was not appended.
+#[cold]
+fn out_of_bounds(home: &Home) -> Error {
+    home.error(ErrorKind::OutOfRange, "a frame would leave the room made for it")
+}

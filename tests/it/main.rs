@@ -1,0 +1,11 @@
+//! Integration tests: real files, real processes, the public API.
+#![allow(unsafe_code, missing_docs, clippy::undocumented_unsafe_blocks)]
+
+mod attacks;
+mod concurrent;
+mod golden;
+mod kill;
+mod kinds;
+mod support;
+mod sweep;
+mod twin;
