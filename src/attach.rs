@@ -32,8 +32,7 @@ impl Gate {
     /// Waits for the gate and takes the participant's byte behind it.
     pub(crate) fn pass(dir: &Dir, mode: u32) -> Result<Self> {
         let fault = |source| Error::io("locking the log", source).at_path(dir.path());
-        // Who may only read the log must not be able to lock it.
-        let file = dir.open_or_create(LOCK, mode & !0o033).map_err(fault)?;
+        let file = dir.open_or_create(LOCK, mode).map_err(fault)?;
         let since = Instant::now();
         while !try_lock(&file, GATE).map_err(fault)? {
             if since.elapsed() > GATE_TIMEOUT {

@@ -201,7 +201,7 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 /// The file-size limit is compared first, since allocating past it raises SIGXFSZ (getrlimit(2)).
 pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| to > limit) {
+    if limit.is_some_and(|limit| to > limit) && to > file_bytes(file)? {
         return Err(rustix::io::Errno::FBIG.into());
     }
     loop {

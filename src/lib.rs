@@ -1,31 +1,46 @@
-//! stub
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!(
-    "maplog needs Linux on a 64-bit machine: byte-range locks of open files, fallocate, statx"
+    "maplog needs Linux on a 64-bit machine: locks of open file descriptions, fallocate, statx"
 );
 
 #[macro_use]
 mod hook;
 
-mod attach;
-mod create;
+// The floors, from the ground up; imports go down only (docs/architecture.md).
+
 mod dir;
-mod error;
 mod format;
-mod home;
 mod lock;
-mod log;
 mod map;
-mod options;
-mod reader;
-mod recovery;
+
+mod error;
 mod scan;
+
+mod attach;
+mod recovery;
 mod segment;
 mod shared;
+
+mod create;
 mod survey;
-mod sync;
+
 mod view;
+
+mod home;
+mod reader;
+
+mod sync;
+
 mod writer;
+
+mod log;
+mod options;
+
+#[cfg(test)]
+mod crash_tests;
 
 pub use error::{Error, ErrorKind, Result};
 pub use log::{Log, Slot, Writer};

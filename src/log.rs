@@ -233,9 +233,10 @@ impl Log {
     /// As [`sync`](Self::sync). The log is closed all the same; what was not synced survives all but a
     /// power cut.
     pub fn close(self) -> Result<()> {
-        match Arc::try_unwrap(self.core) {
-            Ok(mut core) => core.shut(),
-            Err(core) => core.syncer.sync(&core.home).map(drop),
+        let synced = self.sync();
+        match Arc::into_inner(self.core) {
+            Some(mut last) => last.shut(),
+            None => synced.map(drop),
         }
     }
 }

@@ -165,8 +165,9 @@ pub(crate) struct Pread<'a> {
     read_bytes: u64,
 }
 
-/// Bytes that one call reads.
-const WINDOW_BYTES: u64 = 256 * 1024;
+/// Bytes that one call reads: few at first, since often one look is all.
+const FIRST_WINDOW_BYTES: u64 = 4 * 1024;
+const MAX_WINDOW_BYTES: u64 = 256 * 1024;
 
 impl Pread<'_> {
     /// Bytes that were read from the file so far.
@@ -199,7 +200,8 @@ impl Pread<'_> {
     }
 
     fn fill(&mut self, at: u64) -> io::Result<()> {
-        let bytes = WINDOW_BYTES.min(self.limit - at);
+        let window = (2 * self.window.len() as u64).clamp(FIRST_WINDOW_BYTES, MAX_WINDOW_BYTES);
+        let bytes = window.min(self.limit - at);
         self.window.resize(bytes as usize, 0);
         self.window_at = at;
         let got = dir::read_at(self.file, at, &mut self.window);

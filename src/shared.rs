@@ -4,6 +4,7 @@
 //! Does not know: segments, frames, recovery.
 
 use std::io;
+use std::sync::OnceLock;
 
 use crate::dir::{self, Dir, File};
 use crate::format::frame::MAX_SEQ;
@@ -15,6 +16,8 @@ use crate::map::{End, PageMap};
 pub(crate) struct Page {
     map: PageMap,
     file: File,
+    /// Set once the page was found live: neither boot nor mount nor file change under an open file.
+    here: OnceLock<()>,
 }
 
 /// What a page says when it is initialised.
@@ -31,7 +34,7 @@ impl Page {
         let file = dir.open_or_create(SHARED, mode)?;
         dir::allocate(&file, 0, page::BYTES)?;
         let map = PageMap::new(&file, true)?;
-        Ok(Page { map, file })
+        Ok(Page { map, file, here: OnceLock::new() })
     }
 
     /// Opens the page for a reader; `None` if there is none to speak of.
@@ -44,7 +47,7 @@ impl Page {
             return Ok(None);
         }
         let map = PageMap::new(&file, false)?;
-        Ok(Some(Page { map, file }))
+        Ok(Some(Page { map, file, here: OnceLock::new() }))
     }
 
     /// True while what the page says is of this boot, this mount and this very file: then the page
@@ -52,6 +55,9 @@ impl Page {
     pub(crate) fn is_live(&self) -> io::Result<bool> {
         if self.map.load(page::MAGIC) != page::MAGIC_WORD {
             return Ok(false);
+        }
+        if self.here.get().is_some() {
+            return Ok(true);
         }
         let here = dir::whereabouts(&self.file)?;
         let then = dir::Whereabouts {
@@ -61,6 +67,9 @@ impl Page {
             birth_seconds: self.map.load(page::BIRTH_SECONDS),
             birth_nanos: self.map.load(page::BIRTH_NANOS),
         };
+        if here == then {
+            let _ = self.here.set(());
+        }
         Ok(here == then)
     }
 

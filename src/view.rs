@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::name::SegmentName;
 use crate::map::End;
+use crate::scan::{Rules, Seen, look};
 use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
 use crate::survey::{Live, Span, list, spans, survey};
@@ -89,13 +90,39 @@ impl Site {
             let end = page.end();
             let listed = self.listed(page)?;
             if let Some(view) = view_of(&listed, page, end) {
-                return Ok(view);
+                return self.past_the_hint(view);
             }
             // The end is in a segment that came after the listing, or was never there.
             self.listing.lock().counter = u64::MAX;
         }
         let lost = Error::new(ErrorKind::Damaged, "the segment that the log ends in is missing");
         Err(lost.at_path(self.dir.path()).in_segment(page.end().segment_id))
+    }
+
+    /// A writer that died between publishing a frame and storing the end left one append behind the
+    /// stored end. It is committed, as recovery will say too.
+    fn past_the_hint(&self, mut view: View) -> Result<View> {
+        let Some(tip) = view.spans.last() else { return Ok(view) };
+        let file = match SegmentFile::open_to_read(&self.dir, tip.name) {
+            // Readers report what is lost there when they come to it.
+            Err(error) if error.kind() == ErrorKind::Damaged => return Ok(view),
+            other => other?,
+        };
+        let rules = Rules { salt: file.header.salt, cut_seq: tip.end_seq, check: true };
+        let End { offset, seq, .. } = view.end;
+        let seen = file.pread().and_then(|mut source| look(&mut source, &rules, offset, seq));
+        let (records, next) =
+            match seen.map_err(|source| self.fault("reading a segment", source, tip))? {
+                Seen::Single { next, .. } => (1, next),
+                Seen::Batch { records, next } => (records, next),
+                _ => return Ok(view),
+            };
+        view.end = End { offset: next, seq: seq + records, ..view.end };
+        Ok(view)
+    }
+
+    fn fault(&self, doing: &'static str, source: io::Error, span: &Span) -> Error {
+        Error::io(doing, source).at_path(self.dir.path()).in_segment(span.name.id)
     }
 
     /// What is committed now, by what this process knows of its own segments. Never fails.

@@ -1,0 +1,203 @@
+//! Processes that die by SIGKILL between two stores or calls, at the places that `hook!` names.
+//!
+//! Each test runs this test binary again as a child that works on a log and dies, then opens what it
+//! left: once as the next process of the same boot, once as a copy, which is judged as after a power
+//! cut. G1, G4, G5 and attacks 1, 3 and 20.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::hook::KILL_AT;
+use crate::{Log, Reader};
+
+const SEGMENT_BYTES: u64 = 16 * 1024;
+const LOG: &str = "MAPLOG_TEST_LOG";
+const WORK: &str = "MAPLOG_TEST_WORK";
+
+/// On the disk of the build: a real file system, as far as there is one.
+fn tempdir() -> TempDir {
+    let target = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+    tempfile::tempdir_in(target).unwrap()
+}
+
+#[allow(unsafe_code)]
+fn open(path: &Path) -> Log {
+    // SAFETY: the tests change files only while no handle is alive.
+    unsafe { Log::options().segment_bytes(SEGMENT_BYTES).open(path).unwrap() }
+}
+
+#[allow(unsafe_code)]
+fn read(path: &Path) -> Vec<Vec<u8>> {
+    // SAFETY: as for `open`.
+    let reader = unsafe { Reader::open(path).unwrap() };
+    reader.iter().map(|record| record.unwrap().data().to_vec()).collect()
+}
+
+/// The record with this number, in every test: a kilobyte or so.
+fn payload(seq: u64) -> Vec<u8> {
+    let len = 700 + (seq * 37 % 600) as usize;
+    (0..len).map(|byte| (seq as usize + byte) as u8).collect()
+}
+
+/// What a child does until it dies; it prints each number that was returned.
+#[test]
+#[ignore = "a child of the tests below"]
+fn child() {
+    let log = open(Path::new(&std::env::var(LOG).unwrap()));
+    let mut out = std::io::stdout();
+    let mut told = |seqs: std::ops::Range<u64>| {
+        for seq in seqs {
+            writeln!(out, "seq {seq}").unwrap();
+        }
+    };
+    match std::env::var(WORK).unwrap().as_str() {
+        "append" => loop {
+            let seq = log.append(payload(log.next_seq())).unwrap();
+            told(seq..seq + 1);
+        },
+        "batch" => loop {
+            let next = log.next_seq();
+            told(log.append_batch(&[payload(next), payload(next + 1), payload(next + 2)]).unwrap());
+        },
+        "slot" => loop {
+            let mut writer = log.writer().unwrap();
+            let bytes = payload(log.next_seq());
+            let mut slot = writer.reserve(bytes.len() + 100).unwrap();
+            slot[..bytes.len()].copy_from_slice(&bytes);
+            slot.truncate(bytes.len());
+            let seq = slot.commit().unwrap();
+            told(seq..seq + 1);
+        },
+        "sync" => loop {
+            let seq = log.append(payload(log.next_seq())).unwrap();
+            let durable = log.sync().unwrap();
+            assert_eq!(durable, seq + 1);
+            told(seq..seq + 1);
+        },
+        other => panic!("{other}"),
+    }
+}
+
+/// Runs a child to its death at `hook`; gives how many records it was told of.
+fn killed(log: &Path, work: &str, hook: &str) -> u64 {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash_tests::child", "--ignored", "--nocapture"])
+        .env(LOG, log)
+        .env(WORK, work)
+        .env(KILL_AT, hook)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{hook}: {said}");
+    said.lines().filter(|line| line.starts_with("seq ")).count() as u64
+}
+
+fn copy(log: &Path) -> TempDir {
+    let to = tempdir();
+    for entry in std::fs::read_dir(log).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+/// Every record is the one that its number says, `told` of them at least and one batch more at most.
+fn check(path: &Path, told: u64, batch: u64) -> u64 {
+    let records = read(path);
+    let count = records.len() as u64;
+    assert!((told..=told + batch).contains(&count), "{told} were told of, {count} are there");
+    assert_eq!(count % batch, 0, "half a batch");
+    for (seq, record) in (0..).zip(&records) {
+        assert_eq!(*record, payload(seq), "record {seq}");
+    }
+    count
+}
+
+/// What was left opens, holds what it should, and goes on; afterwards it closes and is clean.
+fn goes_on(path: &Path, told: u64, batch: u64, live: bool) {
+    let found = check(path, told, batch);
+    let log = open(path);
+    assert_eq!(log.recovery().live, live);
+    assert_eq!(log.recovery().lost, []);
+    assert_eq!(log.next_seq(), found, "reader before recovery and recovery disagree");
+    for seq in found..found + 40 {
+        assert_eq!(log.append(payload(seq)).unwrap(), seq);
+    }
+    log.close().unwrap();
+    check(path, found + 40, 1);
+    assert!(open(path).recovery().clean);
+}
+
+fn dies_and_goes_on(work: &str, hooks: &[&str], batch: u64) {
+    let mut deaths = 0;
+    for hook in hooks {
+        for count in [1, 2, 3, 7, 13, 20] {
+            let dir = tempdir();
+            let log = dir.path().join("log");
+            let told = killed(&log, work, &format!("{hook}:{count}"));
+            // The page cache has it all, so a copy does too, though nothing was synced.
+            goes_on(copy(&log).path(), told, batch, false);
+            goes_on(&log, told, batch, true);
+            deaths += 1;
+        }
+    }
+    println!("{work}: {deaths} deaths at {} places", hooks.len());
+}
+
+#[test]
+fn g1_a_death_inside_an_append_loses_nothing_that_returned() {
+    let hooks = ["append.written", "append.published", "append.end_stored"];
+    dies_and_goes_on("append", &hooks, 1);
+}
+
+#[test]
+fn g5_a_death_inside_a_batch_leaves_all_of_it_or_nothing() {
+    let hooks = ["batch.frame_written", "append.published", "append.end_stored"];
+    dies_and_goes_on("batch", &hooks, 3);
+}
+
+#[test]
+fn a_death_with_a_slot_in_hand_leaves_no_record_of_it() {
+    dies_and_goes_on("slot", &["slot.sealed", "append.end_stored"], 1);
+}
+
+/// Attack 1, as far as one process shows it: the segment that got its name is where the log goes on.
+#[test]
+fn a_death_inside_a_roll_loses_nothing() {
+    let dir = tempdir();
+    for (hook, count) in [
+        ("create.before_rename", 2),
+        ("create.after_rename", 2),
+        ("roll.ended", 1),
+        ("create.before_rename", 4),
+        ("create.after_rename", 4),
+        ("roll.ended", 3),
+    ] {
+        let log = dir.path().join(format!("{hook}-{count}"));
+        let told = killed(&log, "append", &format!("{hook}:{count}"));
+        goes_on(copy(&log).path(), told, 1, false);
+        goes_on(&log, told, 1, true);
+    }
+}
+
+#[test]
+fn a_death_while_the_log_is_created_leaves_a_log_or_none() {
+    for hook in ["create.before_rename", "create.after_rename"] {
+        let dir = tempdir();
+        let log = dir.path().join("log");
+        assert_eq!(killed(&log, "append", hook), 0);
+        let log = open(&log);
+        assert_eq!(log.append(payload(0)).unwrap(), 0);
+    }
+}
+
+#[test]
+fn g2_a_death_inside_a_sync_loses_nothing_that_was_synced() {
+    dies_and_goes_on("sync", &["sync.before_data", "sync.before_position"], 1);
+}
