@@ -215,6 +215,16 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     }
 }
 
+/// True if the file has room of its own for its first `bytes` bytes. So that a file which was
+/// allocated long ago needs nothing from a disk that is full now.
+pub(crate) fn is_backed(file: &File, bytes: u64) -> io::Result<bool> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(stat.st_size as u64 >= bytes && stat.st_blocks as u64 * STAT_BLOCK_BYTES >= bytes)
+}
+
+/// The unit of `st_blocks` (stat(2)).
+const STAT_BLOCK_BYTES: u64 = 512;
+
 /// For file systems that cannot allocate. Pages that hold bytes are rewritten as they are, which
 /// fills their holes; small writes, since a large one makes a large folio, and then each store to it
 /// dirties all of it (measured: 1024 KiB written for a record of 100 bytes).

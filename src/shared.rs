@@ -32,7 +32,9 @@ impl Page {
     /// Opens the page for a handle that appends, making its file if needed. Only under the gate.
     pub(crate) fn open(dir: &Dir, mode: u32) -> io::Result<Self> {
         let file = dir.open_or_create(SHARED, mode)?;
-        dir::allocate(&file, 0, page::BYTES)?;
+        if !dir::is_backed(&file, page::BYTES)? {
+            dir::allocate(&file, 0, page::BYTES)?;
+        }
         let map = PageMap::new(&file, true)?;
         Ok(Page { map, file, here: OnceLock::new() })
     }

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod concurrent;
+mod disk;
 mod golden;
 mod kill;
 mod kinds;
