@@ -52,7 +52,8 @@ impl SegmentFile {
         dir::file_bytes(&self.file)
     }
 
-    /// Both slots, through `pread`. One that the disk refuses counts as damaged; both, as an error.
+    /// Both slots, through `pread`. One that the disk refuses counts as damaged if the other is valid;
+    /// else what it said is not known, and that is an error.
     pub(crate) fn slots(&self) -> io::Result<Slots> {
         let read = |block| {
             let mut bytes = [0; SLOT_BYTES];
@@ -60,8 +61,10 @@ impl SegmentFile {
             Ok(Slot::decode(&bytes, self.header.salt, block))
         };
         match [read(0), read(1)] {
-            [Err(error), Err(_)] => Err(error),
-            states => Ok(Slots(states.map(|state| state.unwrap_or(SlotState::Damaged)))),
+            [Ok(one), Ok(two)] => Ok(Slots([one, two])),
+            [Err(_), Ok(valid @ SlotState::Valid(_))] => Ok(Slots([SlotState::Damaged, valid])),
+            [Ok(valid @ SlotState::Valid(_)), Err(_)] => Ok(Slots([valid, SlotState::Damaged])),
+            [Err(error), _] | [_, Err(error)] => Err(error),
         }
     }
 
@@ -85,19 +88,18 @@ impl SegmentFile {
     }
 }
 
+/// One copy that the disk refuses does no harm if the other is whole; else what it said is not known.
 fn read_header(file: &File) -> io::Result<HeaderState> {
     let read = |block| {
         let mut sector = [0; SECTOR_BYTES];
-        dir::read_at(file, block * BLOCK_BYTES, &mut sector)?;
-        Ok(sector)
+        dir::read_at(file, block * BLOCK_BYTES, &mut sector).map(|_| sector)
     };
-    // A copy that the disk refuses counts as damaged, since the other may serve; both, as an error.
-    match [read(0), read(1)] {
-        [Err(error), Err(_)] => Err(error),
-        copies => {
-            let [one, two] = copies.map(|copy| copy.unwrap_or([0; SECTOR_BYTES]));
-            Ok(SegmentHeader::decode([&one, &two]))
-        }
+    let copies: [io::Result<_>; 2] = [read(0), read(1)];
+    let [one, two] = copies.each_ref().map(|copy| *copy.as_ref().unwrap_or(&[0; SECTOR_BYTES]));
+    let state = SegmentHeader::decode([&one, &two]);
+    match copies.into_iter().find_map(io::Result::err) {
+        Some(error) if state == HeaderState::Damaged => Err(error),
+        _ => Ok(state),
     }
 }
 

@@ -7,6 +7,7 @@ mod disk;
 mod golden;
 mod kill;
 mod kinds;
+mod strace;
 mod support;
 mod sweep;
 mod twin;
