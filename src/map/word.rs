@@ -151,15 +151,22 @@ mod tests {
         });
     }
 
+    type Words = [AtomicU64; 7];
+
+    fn words() -> Arc<Words> {
+        Arc::new(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    fn twin(words: &Words) -> Twin<'_, AtomicU64> {
+        let [turn, a, b, c, d, e, f] = words.each_ref();
+        Twin { turn, copies: [[a, b, c], [d, e, f]] }
+    }
+
     /// A reader never gets an end made of two, however the stores interleave.
     #[test]
     fn an_end_is_never_made_of_two() {
         loom::model(|| {
-            let words: Arc<[AtomicU64; 7]> = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
-            fn twin(words: &[AtomicU64; 7]) -> Twin<'_, AtomicU64> {
-                let [turn, a, b, c, d, e, f] = words.each_ref();
-                Twin { turn, copies: [[a, b, c], [d, e, f]] }
-            }
+            let words = words();
             let writer = Arc::clone(&words);
             let appending = thread::spawn(move || {
                 for end in 1..=3 {
@@ -171,6 +178,32 @@ mod tests {
             }
             appending.join().unwrap();
             assert_eq!(twin(&words).load(), Some([3, 3, 3]));
+        });
+    }
+
+    /// G3: whoever reads an end sees every frame below it.
+    #[test]
+    fn what_lies_below_an_end_is_visible() {
+        loom::model(|| {
+            let words = words();
+            let payloads: Arc<[UnsafeCell<u64>; 2]> =
+                Arc::new([UnsafeCell::new(0), UnsafeCell::new(0)]);
+            let (end, written) = (Arc::clone(&words), Arc::clone(&payloads));
+            let appending = thread::spawn(move || {
+                for at in 0..2 {
+                    // SAFETY: loom checks that no reader looks at this payload meanwhile.
+                    written[at].with_mut(|payload| unsafe { *payload = 10 + at as u64 });
+                    let next = at as u64 + 1;
+                    twin(&end).store([next, next, next]);
+                }
+            });
+            if let Some([end, ..]) = twin(&words).load() {
+                for (at, payload) in payloads.iter().enumerate().take(end as usize) {
+                    // SAFETY: loom checks that the writer is done with this payload.
+                    assert_eq!(payload.with(|payload| unsafe { *payload }), 10 + at as u64);
+                }
+            }
+            appending.join().unwrap();
         });
     }
 }
