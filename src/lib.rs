@@ -11,12 +11,15 @@ mod hook;
 
 // The floors, from the ground up; imports go down only (docs/architecture.md).
 
-mod dir;
 mod format;
+
+mod dir;
+
 mod lock;
 mod map;
 
 mod error;
+mod registry;
 mod scan;
 
 mod attach;
@@ -36,14 +39,18 @@ mod sync;
 
 mod writer;
 
-mod log;
+mod handle;
 mod options;
+
+mod log;
+mod open;
 
 #[cfg(test)]
 mod crash_tests;
 
 pub use error::{Error, ErrorKind, Result};
-pub use log::{Log, Slot, Writer};
+pub use handle::{Slot, Writer};
+pub use log::Log;
 pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use survey::{CutTail, Recovery};

@@ -1,33 +1,18 @@
 //! The handle of a log that this process appends to.
 //!
-//! Opening is here: pass the gate, look at what is there, decide. Does not know: frames.
+//! Does not know: how a log is opened, how anything is done.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
-use crate::attach::{Attachment, Gate};
-use crate::create::{NewSegment, create};
-use crate::dir::{self, Dir, Identity};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::frame_bytes;
-use crate::format::header::Reason;
-use crate::home::{Home, Unsynced};
-use crate::map::{Birth, End, Owner, ProcessLocal};
+use crate::handle::{Core, Writer};
 use crate::options::Options;
 use crate::reader::{Reader, Stats};
-use crate::segment::SegmentFile;
-use crate::shared::{Initial, Page};
-use crate::survey::{Plan, Recovery, Span, Survey, list, spans, survey};
-use crate::sync::Syncer;
-use crate::view::Site;
-use crate::writer::{Appender, max_record};
+use crate::survey::Recovery;
+use crate::writer::max_record;
 
 /// A log open to append and to read. Cheap to clone, and all clones, and all handles that one process
 /// opens on one directory, are one log.
@@ -41,18 +26,7 @@ use crate::writer::{Appender, max_record};
 /// how that went.
 #[derive(Clone)]
 pub struct Log {
-    core: Arc<Core>,
-}
-
-struct Core {
-    home: Home,
-    appender: Mutex<Appender>,
-    syncer: Syncer,
-    recovery: Recovery,
-    closed: bool,
-    /// What makes this process the appending one; released after everything above is done.
-    attachment: Attachment,
-    _registered: Registered,
+    pub(crate) core: Arc<Core>,
 }
 
 impl Log {
@@ -92,8 +66,7 @@ impl Log {
     /// again once there is room); `Poisoned`; `Deadlock` if this thread holds a [`Writer`]; `Forked`.
     pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64> {
         let record = record.as_ref();
-        let core = &*self.core;
-        core.lock()?.appender.append(&core.home, &core.syncer, record)
+        self.core.lock()?.append(record)
     }
 
     /// Appends all records as one batch, and gives their sequence numbers: after a crash either all
@@ -104,8 +77,7 @@ impl Log {
     /// padding to 16.
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Range<u64>> {
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        let core = &*self.core;
-        core.lock()?.appender.append_batch(&core.home, &core.syncer, &records)
+        self.core.lock()?.append_slices(&records)
     }
 
     /// Takes the append lock for many appends. Waits until no other thread has it.
@@ -249,384 +221,5 @@ impl fmt::Debug for Log {
             .field("next_seq", &self.next_seq())
             .field("durable_seq", &self.durable_seq())
             .finish_non_exhaustive()
-    }
-}
-
-/// The append lock, held: many appends for one locking. Not to be sent to another thread.
-///
-/// Records are visible to readers as they are appended. Dropping it gives the lock back.
-pub struct Writer<'l> {
-    core: &'l Core,
-    appender: MutexGuard<'l, Appender>,
-    _stays_on_its_thread: PhantomData<*const ()>,
-}
-
-impl<'l> Writer<'l> {
-    fn new(core: &'l Core, appender: MutexGuard<'l, Appender>) -> Self {
-        core.home.owner.set();
-        Writer { core, appender, _stays_on_its_thread: PhantomData }
-    }
-
-    /// As [`Log::append`].
-    ///
-    /// # Errors
-    /// As [`Log::append`].
-    #[inline]
-    pub fn append(&mut self, record: impl AsRef<[u8]>) -> Result<u64> {
-        self.appender.append(&self.core.home, &self.core.syncer, record.as_ref())
-    }
-
-    /// As [`Log::append_batch`].
-    ///
-    /// # Errors
-    /// As [`Log::append_batch`].
-    pub fn append_batch<T: AsRef<[u8]>>(&mut self, records: &[T]) -> Result<Range<u64>> {
-        let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        self.appender.append_batch(&self.core.home, &self.core.syncer, &records)
-    }
-
-    /// Reserves `len` bytes in the log's own memory, to be filled in place. Nothing is appended until
-    /// the slot is committed.
-    ///
-    /// # Errors
-    /// As [`Log::append`].
-    pub fn reserve(&mut self, len: usize) -> Result<Slot<'_, 'l>> {
-        self.appender.reserve(&self.core.home, &self.core.syncer, len as u64)?;
-        Ok(Slot { writer: self, len, written: 0 })
-    }
-
-    /// Gives the lock back and makes what was appended durable; gives the first sequence number that
-    /// is not.
-    ///
-    /// # Errors
-    /// As [`Log::sync`].
-    pub fn finish(self) -> Result<u64> {
-        let core = self.core;
-        drop(self);
-        core.syncer.sync(&core.home)
-    }
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        self.core.home.owner.clear();
-    }
-}
-
-impl fmt::Debug for Writer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Writer").field("path", &self.core.home.dir().path()).finish_non_exhaustive()
-    }
-}
-
-/// Bytes of a record that is being written in place.
-///
-/// What they hold at first is not specified: zeros, or what an earlier slot left. Dropped
-/// without [`commit`](Self::commit), nothing happened. It is also an [`io::Write`] that fills it from
-/// the start.
-pub struct Slot<'w, 'l> {
-    writer: &'w mut Writer<'l>,
-    len: usize,
-    written: usize,
-}
-
-impl Slot<'_, '_> {
-    /// Makes the record `len` bytes long; does nothing if it is shorter already.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        self.written = self.written.min(len);
-    }
-
-    /// How many bytes were filled through [`io::Write`].
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.written
-    }
-
-    /// Appends the record, with all its bytes as they stand, and gives its sequence number.
-    ///
-    /// # Errors
-    /// `Poisoned`, `Forked`; then nothing was appended.
-    pub fn commit(self) -> Result<u64> {
-        self.writer.appender.commit(&self.writer.core.home, self.len as u64)
-    }
-}
-
-impl Deref for Slot<'_, '_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.writer.appender.reserved(self.len as u64)
-    }
-}
-
-impl DerefMut for Slot<'_, '_> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.writer.appender.reserved_mut(self.len as u64)
-    }
-}
-
-impl io::Write for Slot<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let from = self.written;
-        let written = (&mut self[from..]).write(bytes)?;
-        self.written += written;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Slot<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
-            .field("len", &self.len)
-            .field("written", &self.written)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Core {
-    /// Refuses what would hang: a lock that this thread holds, or one that a child of `fork` would
-    /// wait for a thread that it does not have to give back.
-    #[inline]
-    fn check_thread(&self) -> Result<()> {
-        if !self.home.birth.is_this_process() {
-            return Err(self.home.error(ErrorKind::Forked, "open the log anew in the child"));
-        }
-        if self.home.owner.is_this_thread() {
-            return Err(self
-                .home
-                .error(ErrorKind::Deadlock, "drop the writer first, or append through it"));
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn lock(&self) -> Result<Writer<'_>> {
-        self.check_thread()?;
-        Ok(Writer::new(self, self.appender.lock()))
-    }
-
-    fn shut(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.closed, true) {
-            return Ok(());
-        }
-        let found_clean = self.appender.get_mut().found_plan() == Some(Plan::GoOn { clean: true });
-        if found_clean { Ok(()) } else { self.syncer.close(&self.home) }
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        if self.attachment.birth().is_this_process() {
-            // Nobody is left to be told; what was appended survives all but a power cut.
-            let _as_well_as_it_can = self.shut();
-        }
-    }
-}
-
-impl Options {
-    /// Opens the log in the directory `path`, or gives the handle of this process that is open on it
-    /// already; then these options are not looked at.
-    ///
-    /// # Errors
-    /// As [`Log::open`], and `InvalidOption`.
-    ///
-    /// # Safety
-    /// As [`Log::open`].
-    #[allow(unsafe_code)]
-    pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Log> {
-        let options = self.checked()?;
-        let path = path.as_ref();
-        let dir = open_dir(path, &options)?;
-        let place = Registered::enter(&dir)?;
-        match place {
-            Entered::Open(core) => Ok(Log { core }),
-            Entered::Free(registered) => {
-                let core = Arc::new(open_core(dir, &options, registered)?);
-                core._registered.announce(&core);
-                Ok(Log { core })
-            }
-        }
-    }
-}
-
-fn open_dir(path: &Path, options: &Options) -> Result<Dir> {
-    let fault = |source| Error::io("opening the log", source).at_path(path);
-    match Dir::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
-            Dir::create(path, options.mode).and_then(|()| Dir::open(path)).map_err(fault)
-        }
-        other => other.map_err(fault),
-    }
-}
-
-fn open_core(dir: Dir, options: &Options, registered: Registered) -> Result<Core> {
-    if !options.create && list(&dir, None)?.is_empty() {
-        let text = "the directory holds no segments";
-        return Err(Error::new(ErrorKind::NotALog, text).at_path(dir.path()));
-    }
-    let gate = Gate::pass(&dir, options.mode)?;
-    let fault = |doing, source, dir: &Dir| Error::io(doing, source).at_path(dir.path());
-    let page =
-        Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
-    let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
-    if live && page.is_poisoned() {
-        let text = "it was closed after that; what it holds can be read with a Reader";
-        return Err(Error::new(ErrorKind::Poisoned, text).at_path(dir.path()));
-    }
-    let names = list(&dir, Some(&page).filter(|_| live))?;
-    let opened = match names.last() {
-        None => Opened::create(&dir, &page, options)?,
-        Some(last) => {
-            let found = survey(&dir, &names, live.then(|| Site::live(&page)))?;
-            Opened::recover(&dir, &page, found, last.id)?
-        }
-    };
-    let attachment = gate.stay().map_err(|source| fault("locking the log", source, &dir))?;
-    let Opened { appender, spans, unsynced, log_id, recovery } = opened;
-    let home = Home {
-        birth: attachment.birth(),
-        site: Arc::new(Site::of_log(dir, page, spans)),
-        owner: Owner::default(),
-        log_id,
-        segment_bytes: options.segment_bytes,
-        mode: options.mode,
-        unsynced: Mutex::new(unsynced),
-    };
-    Ok(Core {
-        home,
-        appender: Mutex::new(appender),
-        syncer: Syncer::new(),
-        recovery,
-        closed: false,
-        attachment,
-        _registered: registered,
-    })
-}
-
-/// What opening came to.
-struct Opened {
-    appender: Appender,
-    spans: Vec<Span>,
-    unsynced: Unsynced,
-    log_id: [u8; 16],
-    recovery: Recovery,
-}
-
-impl Opened {
-    /// Makes a new log, durable with its directory's name when this returns.
-    fn create(dir: &Dir, page: &Page, options: &Options) -> Result<Self> {
-        let fault = |source| Error::io("creating the log", source).at_path(dir.path());
-        let log_id = dir::random().map_err(fault)?;
-        let new = NewSegment {
-            id: 1,
-            base_seq: options.first_seq,
-            reason: Reason::First,
-            epoch: 1,
-            log_id,
-            segment_bytes: options.segment_bytes,
-            durable_seq: options.first_seq,
-            first_seq: options.first_seq,
-            room: frame_bytes(0),
-            mode: options.mode,
-        };
-        let created = create(dir, page, &new)?;
-        dir.sync().and_then(|()| dir.sync_parent()).map_err(fault)?;
-        let name = created.file.name;
-        let end = End { segment_id: name.id, offset: created.map.end(), seq: name.base_seq };
-        let initial = Initial {
-            end,
-            epoch: new.epoch,
-            first_seq: new.first_seq,
-            durable_seq: new.durable_seq,
-        };
-        page.initialise(&initial).map_err(fault)?;
-        let mut unsynced = Unsynced::default();
-        let appender = Appender::of_new_log(created, &mut unsynced);
-        let recovery = Recovery { clean: true, ..Recovery::default() };
-        Ok(Opened { appender, spans: spans(&[name]), unsynced, log_id, recovery })
-    }
-
-    /// Takes over what a survey found. Nothing is written to any segment: that is for the first
-    /// append, so a log opens on a full disk.
-    fn recover(dir: &Dir, page: &Page, found: Survey, last_id: u64) -> Result<Self> {
-        let Survey { spans, end, first_seq, durable_seq, epoch, log_id, plan, report } = found;
-        let mut unsynced = Unsynced::default();
-        if !report.clean {
-            unsynced.names = true;
-            for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
-                match SegmentFile::open_to_write(dir, span.name) {
-                    Err(error) if error.kind() == ErrorKind::Damaged => {}
-                    other => unsynced.segments.push(Arc::new(other?)),
-                }
-            }
-        }
-        let initial = Initial { end, epoch, first_seq, durable_seq };
-        page.initialise(&initial)
-            .map_err(|source| Error::io("initialising the page", source).at_path(dir.path()))?;
-        let appender = Appender::new(end, plan, epoch, last_id);
-        Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
-    }
-}
-
-/// The logs that this process has open, by directory.
-static REGISTRY: ProcessLocal<Registry> = ProcessLocal::new();
-
-#[derive(Default)]
-struct Registry {
-    logs: Mutex<HashMap<Identity, Weak<Core>>>,
-    /// A log was opened, or closed for good.
-    changed: Condvar,
-}
-
-/// A directory's place in the registry: from before the log is opened until after it is closed, so
-/// that the process never meets its own lock.
-struct Registered {
-    registry: &'static Registry,
-    identity: Identity,
-    birth: Birth,
-}
-
-enum Entered {
-    Open(Arc<Core>),
-    Free(Registered),
-}
-
-impl Registered {
-    /// Waits while another thread opens or closes the same log.
-    fn enter(dir: &Dir) -> Result<Entered> {
-        let fault = |source| Error::io("opening the log", source).at_path(dir.path());
-        let registry = REGISTRY.get().map_err(fault)?;
-        let birth = Birth::here().map_err(fault)?;
-        let identity = dir.identity().map_err(fault)?;
-        let mut logs = registry.logs.lock();
-        loop {
-            match logs.get(&identity).map(Weak::upgrade) {
-                Some(Some(core)) => return Ok(Entered::Open(core)),
-                Some(None) => registry.changed.wait(&mut logs),
-                None => {
-                    logs.insert(identity, Weak::new());
-                    return Ok(Entered::Free(Registered { registry, identity, birth }));
-                }
-            }
-        }
-    }
-
-    fn announce(&self, core: &Arc<Core>) {
-        self.registry.logs.lock().insert(self.identity, Arc::downgrade(core));
-        self.registry.changed.notify_all();
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if self.birth.is_this_process() {
-            self.registry.logs.lock().remove(&self.identity);
-            self.registry.changed.notify_all();
-        }
     }
 }

@@ -19,10 +19,11 @@ pub(crate) use process::{Birth, ProcessLocal};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};
 
-use std::fs::File;
 use std::io;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use crate::dir::File;
 
 /// Keeps a file's open description, and with it the kernel's locks on it, alive without a
 /// descriptor: a child of `fork` inherits neither, and no closing of descriptors ends it.

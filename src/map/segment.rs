@@ -1,6 +1,5 @@
 //! A mapped segment, to write and to read.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use super::word::publish;
+use crate::dir::File;
 use crate::format::frame::COMMIT_BYTES;
 use crate::format::header::HEADER_BYTES;
 use crate::format::{ALIGN, PAGE_BYTES, round_up};

@@ -1,12 +1,12 @@
 //! The coordination page, mapped: named words and the protocols on them.
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::word::Twin;
+use crate::dir::File;
 use crate::format::page;
 
 use page::Place;

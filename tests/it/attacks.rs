@@ -429,6 +429,38 @@ fn attack_23_an_as_ref_that_changes_its_answer_or_panics_or_appends_does_no_harm
     Ok(())
 }
 
+/// Attack 25: nothing is cut off a file on close, so a reader at the end never meets a missing page.
+#[test]
+fn attack_25_no_file_ever_shrinks() -> Result<()> {
+    let dir = tempdir();
+    let sizes = |path: &Path| -> Vec<u64> {
+        segments(path).iter().map(|file| fs::metadata(file).unwrap().len()).collect()
+    };
+    let mut before: Vec<u64> = Vec::new();
+    let mut kept = Vec::new();
+    for round in 0..6_u64 {
+        // SAFETY: nobody else touches the directory.
+        let log = unsafe { Log::options().segment_bytes(1 << 18).open(dir.path())? };
+        append(&log, round * 700..(round + 1) * 700);
+        let reader = read(dir.path())?;
+        kept.push(reader.get(round * 700 + 699)?.unwrap().to_shared());
+        match round % 3 {
+            0 => log.close()?,
+            1 => drop(log),
+            _ => drop((log.sync()?, log)),
+        }
+        let now = sizes(dir.path());
+        assert!(before.iter().zip(&now).all(|(before, now)| before <= now), "{before:?} {now:?}");
+        before = now;
+        assert_eq!(everything(&reader), all_but((round + 1) * 700, &[]));
+    }
+    assert!(before.len() > 1, "rolled too");
+    for (round, record) in (0..).zip(kept) {
+        assert_eq!(record[..], text(round * 700 + 699));
+    }
+    Ok(())
+}
+
 /// Attack 26: the file-size limit is an error, and SIGXFSZ is not raised.
 #[test]
 fn attack_26_the_file_size_limit_is_an_error() {

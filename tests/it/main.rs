@@ -5,6 +5,7 @@ mod attacks;
 mod concurrent;
 mod disk;
 mod golden;
+mod house;
 mod kill;
 mod kinds;
 mod strace;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use maplog::Result;
+use maplog::{ErrorKind, Result};
 
 use crate::support::{everything, flip, image, open, read, records, segments, tempdir};
 
@@ -129,4 +129,54 @@ fn opens_and_reads() {
         Ok(reader) => println!("records {}", reader.iter().filter(|item| item.is_ok()).count()),
         Err(error) => println!("kind {:?}: {error}", error.kind()),
     }
+}
+
+/// G8: after a failed sync nothing is accepted any more, by this handle or the next; what was synced
+/// before is there, and readers go on.
+#[test]
+fn g8_a_failed_sync_poisons_the_log() -> Result<()> {
+    // The first is that of the new segment's header, the second that of the first sync.
+    for (nth, syncs_that_worked) in [(2, 0), (3, 1), (5, 3)] {
+        let dir = tempdir();
+        let log = dir.path().join("log");
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let arguments = ["-o", "/dev/null", "-e", "trace=fdatasync", "-e", &inject];
+        let Some(done) = strace(&arguments, "strace::appends_and_syncs_until_it_fails", &log)
+        else {
+            return Ok(());
+        };
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{said} {done:?}");
+        assert!(said.contains(&format!("worked {syncs_that_worked}")), "{said}");
+
+        let reader = read(&log)?;
+        assert_eq!(everything(&reader).records.len() as u64, syncs_that_worked + 1);
+        assert_eq!(open(&log).unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(
+            everything(&read(image(&log).path())?).records.len() as u64,
+            syncs_that_worked + 1
+        );
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "a child"]
+fn appends_and_syncs_until_it_fails() {
+    let log = open(std::env::var("LOG").unwrap()).unwrap();
+    let mut worked = 0;
+    let error = loop {
+        log.append(b"record").unwrap();
+        match log.sync() {
+            Ok(durable) => worked = durable,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    assert_eq!(log.append(b"more").unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(log.sync().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(log.durable_seq(), worked);
+    assert_eq!(log.reader().iter().filter(|item| item.is_ok()).count() as u64, worked + 1);
+    assert_eq!(log.close().unwrap_err().kind(), ErrorKind::Poisoned);
+    println!("worked {worked}");
 }

@@ -1,0 +1,164 @@
+//! Opening a log to append: pass the gate, look at what is there, decide.
+//!
+//! Nothing is written to any segment of an existing log here; that is for the first append. Does not
+//! know: what is done with the log then.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::attach::Gate;
+use crate::create::{NewSegment, create};
+use crate::dir::{self, Dir};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::frame_bytes;
+use crate::format::header::Reason;
+use crate::handle::Core;
+use crate::home::{Home, Unsynced};
+use crate::log::Log;
+use crate::map::{End, Owner, ProcessLocal};
+use crate::options::Options;
+use crate::registry::{Entered, Registered, Registry, enter};
+use crate::segment::SegmentFile;
+use crate::shared::{Initial, Page};
+use crate::survey::{Recovery, Span, Survey, list, spans, survey};
+use crate::view::Site;
+use crate::writer::Appender;
+
+/// The logs that this process has open.
+static REGISTRY: ProcessLocal<Registry<Core>> = ProcessLocal::new();
+
+impl Options {
+    /// Opens the log in the directory `path`, or gives the handle of this process that is open on it
+    /// already; then these options are not looked at.
+    ///
+    /// # Errors
+    /// As [`Log::open`], and `InvalidOption`.
+    ///
+    /// # Safety
+    /// As [`Log::open`].
+    #[allow(unsafe_code)]
+    pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Log> {
+        let options = self.checked()?;
+        let path = path.as_ref();
+        let dir = open_dir(path, &options)?;
+        let entered = enter(&REGISTRY, &dir);
+        match entered.map_err(|source| Error::io("opening the log", source).at_path(path))? {
+            Entered::Open(core) => Ok(Log { core }),
+            Entered::Free(registered) => Ok(Log { core: open_core(dir, &options, registered)? }),
+        }
+    }
+}
+
+fn open_dir(path: &Path, options: &Options) -> Result<Dir> {
+    let fault = |source| Error::io("opening the log", source).at_path(path);
+    match Dir::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
+            Dir::create(path, options.mode).and_then(|()| Dir::open(path)).map_err(fault)
+        }
+        other => other.map_err(fault),
+    }
+}
+
+fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Result<Arc<Core>> {
+    if !options.create && list(&dir, None)?.is_empty() {
+        let text = "the directory holds no segments";
+        return Err(Error::new(ErrorKind::NotALog, text).at_path(dir.path()));
+    }
+    let gate = Gate::pass(&dir, options.mode)?;
+    let fault = |doing, source, dir: &Dir| Error::io(doing, source).at_path(dir.path());
+    let page =
+        Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
+    let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
+    if live && page.is_poisoned() {
+        let text = "it was closed after that; what it holds can be read with a Reader";
+        return Err(Error::new(ErrorKind::Poisoned, text).at_path(dir.path()));
+    }
+    let names = list(&dir, Some(&page).filter(|_| live))?;
+    let opened = match names.last() {
+        None => Opened::create(&dir, &page, options)?,
+        Some(last) => {
+            let found = survey(&dir, &names, live.then(|| Site::live(&page)))?;
+            Opened::recover(&dir, &page, found, last.id)?
+        }
+    };
+    let attachment = gate.stay().map_err(|source| fault("locking the log", source, &dir))?;
+    let Opened { appender, spans, unsynced, log_id, recovery } = opened;
+    let home = Home {
+        birth: attachment.birth(),
+        site: Arc::new(Site::of_log(dir, page, spans)),
+        owner: Owner::default(),
+        log_id,
+        segment_bytes: options.segment_bytes,
+        mode: options.mode,
+        unsynced: Mutex::new(unsynced),
+    };
+    Ok(Core::new(home, appender, recovery, attachment, registered))
+}
+
+/// What opening came to.
+struct Opened {
+    appender: Appender,
+    spans: Vec<Span>,
+    unsynced: Unsynced,
+    log_id: [u8; 16],
+    recovery: Recovery,
+}
+
+impl Opened {
+    /// Makes a new log, durable with its directory's name when this returns.
+    fn create(dir: &Dir, page: &Page, options: &Options) -> Result<Self> {
+        let fault = |source| Error::io("creating the log", source).at_path(dir.path());
+        let log_id = dir::random().map_err(fault)?;
+        let new = NewSegment {
+            id: 1,
+            base_seq: options.first_seq,
+            reason: Reason::First,
+            epoch: 1,
+            log_id,
+            segment_bytes: options.segment_bytes,
+            durable_seq: options.first_seq,
+            first_seq: options.first_seq,
+            room: frame_bytes(0),
+            mode: options.mode,
+        };
+        let created = create(dir, page, &new)?;
+        dir.sync().and_then(|()| dir.sync_parent()).map_err(fault)?;
+        let name = created.file.name;
+        let end = End { segment_id: name.id, offset: created.map.end(), seq: name.base_seq };
+        let initial = Initial {
+            end,
+            epoch: new.epoch,
+            first_seq: new.first_seq,
+            durable_seq: new.durable_seq,
+        };
+        page.initialise(&initial).map_err(fault)?;
+        let mut unsynced = Unsynced::default();
+        let appender = Appender::of_new_log(created, &mut unsynced);
+        let recovery = Recovery { clean: true, ..Recovery::default() };
+        Ok(Opened { appender, spans: spans(&[name]), unsynced, log_id, recovery })
+    }
+
+    /// Takes over what a survey found. Nothing is written to any segment: that is for the first
+    /// append, so a log opens on a full disk.
+    fn recover(dir: &Dir, page: &Page, found: Survey, last_id: u64) -> Result<Self> {
+        let Survey { spans, end, first_seq, durable_seq, epoch, log_id, plan, report } = found;
+        let mut unsynced = Unsynced::default();
+        if !report.clean {
+            unsynced.names = true;
+            for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
+                match SegmentFile::open_to_write(dir, span.name) {
+                    Err(error) if error.kind() == ErrorKind::Damaged => {}
+                    other => unsynced.segments.push(Arc::new(other?)),
+                }
+            }
+        }
+        let initial = Initial { end, epoch, first_seq, durable_seq };
+        page.initialise(&initial)
+            .map_err(|source| Error::io("initialising the page", source).at_path(dir.path()))?;
+        let appender = Appender::new(end, plan, epoch, last_id);
+        Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
+    }
+}

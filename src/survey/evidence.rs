@@ -1,0 +1,169 @@
+//! What was known to be durable: slots, marks and live pages claim it, each within its own place.
+//!
+//! Does not know: what follows from it.
+
+use super::walk::run;
+use super::{Live, Recovery, Span};
+use crate::dir::Dir;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::ALIGN;
+use crate::format::frame::MAX_SEQ;
+use crate::format::header::{HEADER_BYTES as DATA_START, MAX_SEGMENT_BYTES};
+use crate::format::slot::Slot;
+use crate::scan::{Resync, Source};
+use crate::segment::{SegmentFile, Slots};
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) span: usize,
+    pub(super) at: u64,
+    pub(super) seq: u64,
+}
+
+/// A segment that was opened. Without a file it has no valid header.
+pub(super) struct Visit {
+    pub(super) file: Option<SegmentFile>,
+    pub(super) slots: Slots,
+    pub(super) resync: Resync,
+}
+
+/// What was found behind the end of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Behind {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) claim: u64,
+}
+
+pub(super) struct Surveyor<'a> {
+    pub(super) dir: &'a Dir,
+    pub(super) live: bool,
+    pub(super) spans: Vec<Span>,
+    /// The last of the spans, in descending order.
+    pub(super) visits: Vec<Visit>,
+    /// The highest sequence number below which everything is known to have been durable.
+    pub(super) evidence: u64,
+    pub(super) first_seq: u64,
+    pub(super) epoch: u64,
+    pub(super) log_id: Option<[u8; 16]>,
+    pub(super) report: Recovery,
+}
+
+impl Surveyor<'_> {
+    /// The newest durable position that the log has noted, or the start of the log.
+    pub(super) fn start(&mut self) -> Result<Place> {
+        for span in (0..self.spans.len()).rev() {
+            self.visit(span)?;
+            if let Some(place) = self.noted_position(span)? {
+                return Ok(place);
+            }
+        }
+        Ok(Place { span: 0, at: DATA_START, seq: self.spans[0].name.base_seq })
+    }
+
+    pub(super) fn visit(&mut self, span: usize) -> Result<()> {
+        let name = self.spans[span].name;
+        let file = match SegmentFile::open_to_read(self.dir, name) {
+            Err(error) if error.kind() == ErrorKind::Damaged => None,
+            other => Some(other?),
+        };
+        let mut slots = Slots::NONE;
+        let mut segment_bytes = 0;
+        if let Some(file) = &file {
+            slots = file.slots().map_err(|source| self.fault(span, source))?;
+            segment_bytes = file.header.segment_bytes;
+            self.epoch = self.epoch.max(file.header.epoch);
+            let log_id = *self.log_id.get_or_insert(file.header.log_id);
+            if log_id != file.header.log_id {
+                let text = format!("{} belongs to another log", name.file_name());
+                return Err(Error::new(ErrorKind::NotALog, text)
+                    .at_path(self.dir.path())
+                    .in_segment(name.id));
+            }
+        }
+        self.visits.push(Visit { file, slots, resync: Resync::new(segment_bytes) });
+        Ok(())
+    }
+
+    pub(super) fn visited(&self, span: usize) -> &Visit {
+        &self.visits[self.spans.len() - 1 - span]
+    }
+
+    pub(super) fn visited_mut(&mut self, span: usize) -> &mut Visit {
+        &mut self.visits[self.spans.len() - 1 - span]
+    }
+
+    /// Takes in what the slots of `span` claim; gives the position that they note, if it lies there.
+    pub(super) fn noted_position(&mut self, span: usize) -> Result<Option<Place>> {
+        let Span { name, end_seq } = self.spans[span];
+        let visit = self.visited(span);
+        let (Some(file), Some(slot)) = (&visit.file, visit.slots.newest()) else {
+            return Ok(None);
+        };
+        let bytes = file.bytes().map_err(|source| self.fault(span, source))?;
+        let bytes = bytes.min(file.header.segment_bytes);
+        let Slot { epoch, durable_offset: at, durable_seq: seq, first_seq, .. } = slot;
+        // A claim never exceeds its own place: so many records the file can hold, and where the log
+        // was cut since.
+        self.claim(seq.min(name.base_seq + bytes / ALIGN).min(end_seq));
+        self.first_seq = self.first_seq.max(first_seq);
+        self.epoch = self.epoch.max(epoch);
+        let sane = (DATA_START..=bytes).contains(&at) && at.is_multiple_of(ALIGN);
+        let here = sane && (name.base_seq..=end_seq).contains(&seq);
+        Ok(here.then_some(Place { span, at, seq }))
+    }
+
+    pub(super) fn claim(&mut self, seq: u64) {
+        self.evidence = self.evidence.max(seq.min(MAX_SEQ));
+    }
+
+    /// On a live page all that was committed is evidence, as far as the segments can hold it.
+    pub(super) fn believe(&mut self, live: Live) {
+        self.epoch = self.epoch.max(live.epoch);
+        self.first_seq = self.first_seq.max(live.first_seq);
+        let Some(span) = self.spans.iter().rposition(|span| span.name.id <= live.end.segment_id)
+        else {
+            return;
+        };
+        let Span { name, end_seq } = self.spans[span];
+        let room = name.base_seq + MAX_SEGMENT_BYTES / ALIGN;
+        self.claim(live.end.seq.min(end_seq).min(room));
+    }
+
+    /// Takes in what marks behind the end of a run claim, there and in later segments.
+    pub(super) fn claims_behind(&mut self, place: Place) -> Result<()> {
+        let mut claim = self.sweep(place)?.claim;
+        for span in place.span + 1..self.spans.len() {
+            let start = Place { span, at: DATA_START, seq: self.spans[span].name.base_seq };
+            claim = claim.max(self.sweep(start)?.claim);
+        }
+        self.claim(claim);
+        Ok(())
+    }
+
+    /// Everything valid from `place` to the end of its segment, gaps or not.
+    pub(super) fn sweep(&mut self, place: Place) -> Result<Behind> {
+        let Place { span, mut at, mut seq } = place;
+        let end_seq = self.spans[span].end_seq;
+        let swept = self.with_source(span, |source, rules, _| {
+            let mut behind = Behind::default();
+            // A budget of its own: what is spent here is not missing where records are saved.
+            let mut resync = Resync::new(source.limit());
+            behind.bytes = source.last_used(at)? - at;
+            loop {
+                let start = seq;
+                run(source, rules, &mut at, &mut seq, &mut |claim| {
+                    behind.claim = behind.claim.max(claim)
+                })?;
+                behind.records += seq - start;
+                match resync.next(source, rules, at, seq)? {
+                    Some((next_at, next_seq)) => (at, seq) = (next_at, next_seq),
+                    None => return Ok(behind),
+                }
+            }
+        })?;
+        let behind = swept.unwrap_or_default();
+        Ok(Behind { claim: behind.claim.min(end_seq), ..behind })
+    }
+}
