@@ -34,6 +34,11 @@ fn all_but(end: u64, lost: &[std::ops::Range<u64>]) -> Everything {
     Everything { records: records.collect(), lost: lost.to_vec() }
 }
 
+/// One range of lost records.
+fn once(lost: std::ops::Range<u64>) -> Vec<std::ops::Range<u64>> {
+    std::iter::once(lost).collect()
+}
+
 fn frame_of(segment: &Path, seq: u64) -> Frame {
     records(segment).into_iter().find(|frame| frame.seq == seq).unwrap()
 }
@@ -174,7 +179,7 @@ fn attack_5_a_hole_below_what_was_synced_is_damage() -> Result<()> {
     let base = records(&files[1])[0].seq;
 
     let log = open(cut.path())?;
-    assert_eq!(everything(&log.reader()), all_but(next + 10, &[20..base]));
+    assert_eq!(everything(&log.reader()), all_but(next + 10, &once(20..base)));
     append(&log, next + 10..next + 12);
     Ok(())
 }
@@ -190,7 +195,7 @@ fn attack_9_one_rotten_record_at_the_end_is_one_lost_and_its_number_is_not_given
     let segment = segments(dir.path())[0].clone();
     flip(&segment, frame_of(&segment, 9).payload_at());
     for path in [dir.path(), image(dir.path()).path()] {
-        let lost = std::iter::once(9..10).collect::<Vec<_>>();
+        let lost = once(9..10);
         assert_eq!(everything(&read(path)?), all_but(10, &lost));
         let log = open(path)?;
         append(&log, 10..12);
@@ -220,8 +225,8 @@ fn attack_9_a_mark_is_evidence_of_what_was_synced() -> Result<()> {
     zero(&segment, lost.offset..lost.next());
     let log = open(cut.path())?;
     assert!(!log.recovery().clean && !log.recovery().live);
-    assert_eq!(log.recovery().lost, [9..10]);
-    assert_eq!(everything(&log.reader()), all_but(11, &[9..10].map(|lost| lost)));
+    assert_eq!(log.recovery().lost, once(9..10));
+    assert_eq!(everything(&log.reader()), all_but(11, &once(9..10)));
     append(&log, 11..12);
     Ok(())
 }
@@ -256,7 +261,7 @@ fn attack_10_without_slots_nothing_is_cut() -> Result<()> {
     flip(&segment, 4096 + 512);
     flip(&segment, frame_of(&segment, 4).payload_at());
     let cut = image(dir.path());
-    let lost: Vec<_> = std::iter::once(4..5).collect();
+    let lost = once(4..5);
     let log = open(cut.path())?;
     assert_eq!(log.recovery().lost, lost);
     assert_eq!(everything(&log.reader()), all_but(10, &lost));
@@ -278,7 +283,7 @@ fn attack_10_both_headers_rotten_lose_exactly_their_segment() -> Result<()> {
     flip(&files[1], 4096);
     for path in [dir.path(), image(dir.path()).path()] {
         let reader = read(path)?;
-        let lost: Vec<_> = std::iter::once(base..next).collect();
+        let lost = once(base..next);
         assert_eq!(everything(&reader), all_but(500, &lost));
         let error = reader.get(base).unwrap_err();
         assert_eq!((error.kind(), error.segment()), (ErrorKind::Damaged, Some(2)));
@@ -298,8 +303,8 @@ fn attack_11_on_a_live_page_a_rotten_frame_is_damage_though_nothing_was_synced()
     flip(&segment, frame_of(&segment, 11).payload_at());
     let log = open(dir.path())?;
     assert!(log.recovery().live);
-    assert_eq!(log.recovery().lost, [11..12]);
-    assert_eq!(everything(&log.reader()).lost, [11..12]);
+    assert_eq!(log.recovery().lost, once(11..12));
+    assert_eq!(everything(&log.reader()).lost, once(11..12));
     assert_eq!(log.next_seq(), count);
     Ok(())
 }
@@ -371,7 +376,7 @@ fn attack_22_resync_stays_below_the_end_that_the_reader_saw() -> Result<()> {
     let mut slot = writer.reserve(1000)?;
     slot.fill(0xEE);
     let all = everything(&reader);
-    assert_eq!(all, all_but(20, &[19..20].map(|lost| lost)));
+    assert_eq!(all, all_but(20, &once(19..20)));
     slot.commit()?;
     assert_eq!(everything(&reader), all);
     Ok(())

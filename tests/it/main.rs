@@ -1,5 +1,11 @@
 //! Integration tests: real files, real processes, the public API.
-#![allow(unsafe_code, missing_docs, unreachable_pub, clippy::undocumented_unsafe_blocks)]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::print_stdout,
+    clippy::undocumented_unsafe_blocks
+)]
 
 mod attacks;
 mod concurrent;
