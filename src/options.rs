@@ -49,7 +49,7 @@ impl Options {
         self
     }
 
-    /// The sequence number of the first record of a log that is created; 0 by default, below 2^56. An
+    /// The sequence number of the first record of a log that is created; 0 by default, at most 2^56 - 2. An
     /// existing log keeps its own.
     pub fn first_seq(mut self, seq: u64) -> Self {
         self.first_seq = seq;
@@ -107,7 +107,7 @@ mod tests {
         let cases = [
             (Options::default().segment_bytes(16 * 1024 - 1), "segment_bytes"),
             (Options::default().segment_bytes((16 << 30) + 1), "segment_bytes"),
-            (Options::default().first_seq(1 << 56), "first_seq"),
+            (Options::default().first_seq((1 << 56) - 1), "first_seq"),
             (Options::default().mode(0o444), "mode"),
             (Options::default().mode(0o4640), "mode"),
         ];

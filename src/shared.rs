@@ -7,7 +7,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use crate::dir::{self, Dir, File};
-use crate::format::frame::MAX_SEQ;
+use crate::format::frame::SEQ_MASK;
 use crate::format::name::SHARED;
 use crate::format::page;
 use crate::map::{End, PageMap};
@@ -126,7 +126,7 @@ impl Page {
         self.map.store(page::EPOCH, epoch);
         loop {
             let old = self.map.load(page::DURABLE);
-            if self.map.exchange(page::DURABLE, old, durable_word(epoch, old & MAX_SEQ)) {
+            if self.map.exchange(page::DURABLE, old, durable_word(epoch, old & SEQ_MASK)) {
                 return;
             }
         }
@@ -138,7 +138,7 @@ impl Page {
 
     /// Every record below it is on stable storage.
     pub(crate) fn durable_seq(&self) -> u64 {
-        self.map.load(page::DURABLE) & MAX_SEQ
+        self.map.load(page::DURABLE) & SEQ_MASK
     }
 
     /// Moves the durable position up to `seq`, captured in `epoch`. False if the epoch is another
@@ -146,11 +146,11 @@ impl Page {
     pub(crate) fn raise_durable(&self, epoch: u64, seq: u64) -> bool {
         loop {
             let old = self.map.load(page::DURABLE);
-            let same_epoch = old == durable_word(epoch, old & MAX_SEQ);
+            let same_epoch = old == durable_word(epoch, old & SEQ_MASK);
             if !same_epoch || self.is_poisoned() {
                 return false;
             }
-            if old & MAX_SEQ >= seq
+            if old & SEQ_MASK >= seq
                 || self.map.exchange(page::DURABLE, old, durable_word(epoch, seq))
             {
                 return true;
@@ -187,7 +187,7 @@ impl Page {
 }
 
 fn durable_word(epoch: u64, seq: u64) -> u64 {
-    epoch << MAX_SEQ.count_ones() | seq
+    epoch << SEQ_MASK.count_ones() | seq
 }
 
 #[cfg(test)]

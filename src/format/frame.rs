@@ -29,8 +29,11 @@ const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
 pub(crate) const MAX_PAYLOAD: u64 = LENGTH_MASK as u64;
 
 const SEQ_BITS: u32 = 56;
-/// The highest sequence number; the eight bits above it are flags.
-pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
+/// The bits of a sequence number; the eight above them are flags.
+pub(crate) const SEQ_MASK: u64 = (1 << SEQ_BITS) - 1;
+/// The highest sequence number of a record. The next record's stands in marks, end frames and the
+/// durable word, and has to fit too.
+pub(crate) const MAX_SEQ: u64 = SEQ_MASK - 1;
 
 const _: () = assert!(HEADER_BYTES == ALIGN, "payloads are as aligned as frames");
 const _: () = assert!(COMMIT.at() == 0, "publishing stores the first word of a frame");
@@ -143,7 +146,7 @@ impl Header {
 
     #[inline]
     pub(crate) fn seq(&self) -> u64 {
-        self.flags_and_seq & MAX_SEQ
+        self.flags_and_seq & SEQ_MASK
     }
 
     /// The eight flag bits, all zero in version 1.

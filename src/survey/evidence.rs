@@ -115,7 +115,7 @@ impl Surveyor<'_> {
     }
 
     pub(super) fn claim(&mut self, seq: u64) {
-        self.evidence = self.evidence.max(seq.min(MAX_SEQ));
+        self.evidence = self.evidence.max(seq.min(MAX_SEQ + 1));
     }
 
     /// On a live page all that was committed is evidence, as far as the segments can hold it.
