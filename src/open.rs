@@ -84,7 +84,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
             Opened::recover(&dir, &page, found, last.id)?
         }
     };
-    let attachment = gate.stay().map_err(|source| fault("locking the log", source, &dir))?;
+    let attachment = gate.stay(&dir)?;
     let Opened { appender, spans, unsynced, log_id, recovery } = opened;
     let home = Home {
         birth: attachment.birth(),
