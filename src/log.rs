@@ -202,8 +202,8 @@ impl Log {
     /// Syncs; if this is the last handle, also closes the log, so that the next opening finds it clean.
     ///
     /// # Errors
-    /// As [`sync`](Self::sync). The log is closed all the same; what was not synced survives all but a
-    /// power cut.
+    /// As [`sync`](Self::sync), and `Forked`. The log is closed all the same; what was not synced
+    /// survives all but a power cut.
     pub fn close(self) -> Result<()> {
         let synced = self.sync();
         match Arc::into_inner(self.core) {
