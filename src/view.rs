@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
+use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
 use crate::map::End;
 use crate::scan::{Rules, Seen, look};
@@ -127,13 +128,20 @@ impl Site {
 
     /// What is committed now, by what this process knows of its own segments. Never fails.
     pub(crate) fn own_view(&self, page: &Page) -> View {
-        loop {
-            let end = page.end();
-            let listed = self.listing.lock().spans.clone();
-            if let Some(view) = view_of(&listed, page, end) {
-                return view;
-            }
+        let end = page.end();
+        let listed = self.listing.lock().spans.clone();
+        if let Some(view) = view_of(&listed, page, end) {
+            return view;
         }
+        // A segment is known before the end moves there, but not in a child of `fork`, which does
+        // not hear of what its parent makes. If it cannot list them either, it sees the log as
+        // it was when the last one that it knows began.
+        self.live_view(page).unwrap_or_else(|_| {
+            let last = listed.last().map_or(SegmentName { id: 0, base_seq: 0 }, |span| span.name);
+            let end = End { segment_id: last.id, offset: DATA_START, seq: last.base_seq };
+            let first_seq = page.first_seq().min(end.seq);
+            View { spans: listed, first_seq, end, durable_seq: page.durable_seq().min(end.seq) }
+        })
     }
 
     fn listed(&self, page: &Page) -> Result<Arc<[Span]>> {
