@@ -50,9 +50,7 @@ impl Core {
     /// wait for a thread that it does not have to give back.
     #[inline]
     pub(crate) fn check_thread(&self) -> Result<()> {
-        if !self.home.birth.is_this_process() {
-            return Err(self.home.error(ErrorKind::Forked, "open the log anew in the child"));
-        }
+        self.home.check_process()?;
         if self.home.owner.is_this_thread() {
             return Err(self
                 .home
@@ -68,6 +66,7 @@ impl Core {
     }
 
     pub(crate) fn shut(&mut self) -> Result<()> {
+        self.home.check_process()?;
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }

@@ -65,12 +65,19 @@ impl Home {
         self.site.page().expect("an appending process has a page")
     }
 
+    /// Refuses in a child of `fork`.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        match self.birth.is_this_process() {
+            true => Ok(()),
+            false => Err(self.error(ErrorKind::Forked, "open the log anew in the child")),
+        }
+    }
+
     /// Refuses in a child of `fork`, and after a failed sync.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
-        if !self.birth.is_this_process() {
-            return Err(self.error(ErrorKind::Forked, "open the log anew in the child"));
-        }
+        self.check_process()?;
         if self.page().is_poisoned() {
             return Err(self.error(ErrorKind::Poisoned, "close the log and open it again"));
         }

@@ -44,7 +44,8 @@ pub(super) struct Surveyor<'a> {
     pub(super) visits: Vec<Visit>,
     /// The highest sequence number below which everything is known to have been durable.
     pub(super) evidence: u64,
-    pub(super) first_seq: u64,
+    /// The highest that a slot names.
+    pub(super) first_seq: Option<u64>,
     pub(super) epoch: u64,
     pub(super) log_id: Option<[u8; 16]>,
     pub(super) report: Recovery,
@@ -107,7 +108,7 @@ impl Surveyor<'_> {
         // A claim never exceeds its own place: so many records the file can hold, and where the log
         // was cut since.
         self.claim(seq.min(name.base_seq + bytes / ALIGN).min(end_seq));
-        self.first_seq = self.first_seq.max(first_seq);
+        self.first_seq = self.first_seq.max(Some(first_seq));
         self.epoch = self.epoch.max(epoch);
         let sane = (DATA_START..=bytes).contains(&at) && at.is_multiple_of(ALIGN);
         let here = sane && (name.base_seq..=end_seq).contains(&seq);
@@ -121,7 +122,7 @@ impl Surveyor<'_> {
     /// On a live page all that was committed is evidence, as far as the segments can hold it.
     pub(super) fn believe(&mut self, live: Live) {
         self.epoch = self.epoch.max(live.epoch);
-        self.first_seq = self.first_seq.max(live.first_seq);
+        self.first_seq = self.first_seq.max(Some(live.first_seq));
         let Some(span) = self.spans.iter().rposition(|span| span.name.id <= live.end.segment_id)
         else {
             return;

@@ -9,6 +9,7 @@ use super::evidence::{Place, Surveyor, Visit};
 use super::{CutTail, Live, Plan, Recovery, Survey, spans};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::ALIGN;
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
@@ -26,7 +27,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
         dir,
         live: live.is_some(),
         evidence: 0,
-        first_seq: spans[0].name.base_seq,
+        first_seq: None,
         epoch: 0,
         log_id: None,
         report: Recovery { live: live.is_some(), ..Recovery::default() },
@@ -87,7 +88,7 @@ impl Surveyor<'_> {
                         place = next;
                     }
                     None => {
-                        let end = place.seq.max(self.evidence);
+                        let end = self.end_behind_damage(place)?;
                         self.lose(place.seq..end);
                         place.seq = end;
                         return Ok(self.finish(place, Plan::Fresh, live));
@@ -95,6 +96,24 @@ impl Surveyor<'_> {
                 },
             }
         }
+    }
+
+    /// Where numbers go on when the last segment ends in damage. If nothing can be read of it, and no
+    /// live page says how many records it held, nobody knows: as many as its file has room for count as
+    /// lost, and one at least, since a segment is made for a record. So none of their numbers is
+    /// given again.
+    fn end_behind_damage(&self, place: Place) -> Result<u64> {
+        let known = place.seq.max(self.evidence);
+        let name = self.spans[place.span].name;
+        let bytes = self.dir.bytes_of(&name.file_name());
+        let bytes = bytes.map_err(|source| self.fault(place.span, source))?;
+        let Visit { file, slots, .. } = self.visited(place.span);
+        let headless = file.is_none() || bytes < DATA_START && slots.newest().is_none();
+        if self.live || !headless {
+            return Ok(known);
+        }
+        let held = (bytes.saturating_sub(DATA_START) / ALIGN).max(1);
+        Ok(known.max(name.base_seq.saturating_add(held).min(MAX_SEQ)))
     }
 
     fn next_span(&self, place: Place) -> Place {
@@ -209,8 +228,9 @@ impl Surveyor<'_> {
         let tip = &mut self.spans[place.span];
         tip.end_seq = MAX_SEQ + 1;
         let end = End { segment_id: tip.name.id, offset: place.at, seq: place.seq };
-        let first_seq = self.first_seq.min(end.seq);
-        let missing = first_seq..self.spans[0].name.base_seq;
+        let base_seq = self.spans[0].name.base_seq;
+        let first_seq = self.first_seq.unwrap_or(base_seq).min(end.seq);
+        let missing = first_seq..base_seq;
         if !missing.is_empty() {
             self.report.lost.insert(0, missing);
         }
