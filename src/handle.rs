@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::attach::Attachment;
 use crate::error::{ErrorKind, Result};
+use crate::helper::Helper;
 use crate::home::Home;
 use crate::registry::Registered;
 use crate::survey::{Plan, Recovery};
@@ -20,9 +21,10 @@ use crate::writer::Appender;
 
 /// One open log.
 pub(crate) struct Core {
-    pub(crate) home: Home,
+    pub(crate) home: Arc<Home>,
     pub(crate) appender: Mutex<Appender>,
-    pub(crate) syncer: Syncer,
+    pub(crate) syncer: Arc<Syncer>,
+    pub(crate) helper: Helper,
     pub(crate) recovery: Recovery,
     closed: bool,
     /// What makes this process the appending one; released after everything above is done.
@@ -39,9 +41,16 @@ impl Core {
         attachment: Attachment,
         registered: Registered<Core>,
     ) -> Arc<Self> {
-        let (appender, syncer) = (Mutex::new(appender), Syncer::new());
-        let core = Core { home, appender, syncer, recovery, closed: false, attachment, registered };
-        let core = Arc::new(core);
+        let core = Arc::new(Core {
+            home: Arc::new(home),
+            appender: Mutex::new(appender),
+            syncer: Arc::new(Syncer::new()),
+            helper: Helper::new(),
+            recovery,
+            closed: false,
+            attachment,
+            registered,
+        });
         core.registered.announce(&core);
         core
     }
@@ -65,8 +74,15 @@ impl Core {
         Ok(Writer::new(self, self.appender.lock()))
     }
 
+    /// Tells the helper that there is something to sync.
+    #[inline]
+    fn stir(&self) {
+        self.helper.stir(&self.home, &self.syncer);
+    }
+
     pub(crate) fn shut(&mut self) -> Result<()> {
         self.home.check_process()?;
+        self.helper.stop();
         if std::mem::replace(&mut self.closed, true) {
             return Ok(());
         }
@@ -105,7 +121,9 @@ impl<'l> Writer<'l> {
     /// As [`Log::append`].
     #[inline]
     pub fn append(&mut self, record: impl AsRef<[u8]>) -> Result<u64> {
-        self.appender.append(&self.core.home, &self.core.syncer, record.as_ref())
+        let seq = self.appender.append(&self.core.home, &self.core.syncer, record.as_ref())?;
+        self.core.stir();
+        Ok(seq)
     }
 
     /// As [`Log::append_batch`].
@@ -118,7 +136,9 @@ impl<'l> Writer<'l> {
     }
 
     pub(crate) fn append_slices(&mut self, records: &[&[u8]]) -> Result<Range<u64>> {
-        self.appender.append_batch(&self.core.home, &self.core.syncer, records)
+        let seqs = self.appender.append_batch(&self.core.home, &self.core.syncer, records)?;
+        self.core.stir();
+        Ok(seqs)
     }
 
     /// Reserves `len` bytes in the log's own memory, to be filled in place. Nothing is appended until
@@ -184,7 +204,10 @@ impl Slot<'_, '_> {
     /// # Errors
     /// `Poisoned`, `Forked`; then nothing was appended.
     pub fn commit(self) -> Result<u64> {
-        self.writer.appender.commit(&self.writer.core.home, self.len as u64)
+        let Writer { core, appender, .. } = self.writer;
+        let seq = appender.commit(&core.home, self.len as u64)?;
+        core.stir();
+        Ok(seq)
     }
 }
 

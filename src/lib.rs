@@ -37,6 +37,7 @@ mod reader;
 
 mod sync;
 
+mod helper;
 mod writer;
 
 mod handle;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Core, Writer};
-use crate::options::Options;
+use crate::options::{Options, SyncPolicy};
 use crate::reader::{Reader, Stats};
 use crate::survey::Recovery;
 use crate::writer::max_record;
@@ -27,6 +27,7 @@ use crate::writer::max_record;
 #[derive(Clone)]
 pub struct Log {
     pub(crate) core: Arc<Core>,
+    pub(crate) sync: SyncPolicy,
 }
 
 impl Log {
@@ -64,9 +65,13 @@ impl Log {
     /// # Errors
     /// `TooLarge`; `StorageFull`, `QuotaExceeded`, `FileSizeLimit` (nothing was appended, and it works
     /// again once there is room); `Poisoned`; `Deadlock` if this thread holds a [`Writer`]; `Forked`.
+    /// Under [`SyncPolicy::Always`] also those of [`sync`](Self::sync): then the record was appended and
+    /// is not known to be durable.
     pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64> {
         let record = record.as_ref();
-        self.core.lock()?.append(record)
+        let seq = self.core.lock()?.append(record)?;
+        self.keep_policy(seq + 1)?;
+        Ok(seq)
     }
 
     /// Appends all records as one batch, and gives their sequence numbers: after a crash either all
@@ -77,7 +82,18 @@ impl Log {
     /// padding to 16.
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Range<u64>> {
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        self.core.lock()?.append_slices(&records)
+        let seqs = self.core.lock()?.append_slices(&records)?;
+        self.keep_policy(seqs.end)?;
+        Ok(seqs)
+    }
+
+    /// Under `Always`, waits until every record below `seq` is durable; the append lock is free again.
+    #[inline]
+    fn keep_policy(&self, seq: u64) -> Result<()> {
+        match self.sync {
+            SyncPolicy::Always => self.core.syncer.sync_to(&self.core.home, seq).map(drop),
+            SyncPolicy::Every(_) | SyncPolicy::Manual => Ok(()),
+        }
     }
 
     /// Takes the append lock for many appends. Waits until no other thread has it.
@@ -125,10 +141,7 @@ impl Log {
             let text = format!("record {seq} does not exist, the next is {next_seq}");
             return Err(Error::new(ErrorKind::OutOfRange, text).at_path(self.path()).at_seq(seq));
         }
-        match self.durable_seq() {
-            durable if durable > seq => Ok(durable),
-            _ => self.sync(),
-        }
+        self.core.syncer.sync_to(&self.core.home, seq + 1)
     }
 
     /// The lowest sequence number that was not trimmed.

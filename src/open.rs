@@ -19,7 +19,7 @@ use crate::handle::Core;
 use crate::home::{Home, Unsynced};
 use crate::log::Log;
 use crate::map::{End, Owner, ProcessLocal};
-use crate::options::Options;
+use crate::options::{Options, SyncPolicy};
 use crate::registry::{Entered, Registered, Registry, enter};
 use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
@@ -32,7 +32,7 @@ static REGISTRY: ProcessLocal<Registry<Core>> = ProcessLocal::new();
 
 impl Options {
     /// Opens the log in the directory `path`, or gives the handle of this process that is open on it
-    /// already; then these options are not looked at.
+    /// already; then only the sync policy of these options counts.
     ///
     /// # Errors
     /// As [`Log::open`], and `InvalidOption`.
@@ -46,10 +46,19 @@ impl Options {
         let dir = open_dir(path, &options)?;
         let entered = enter(&REGISTRY, &dir);
         match entered.map_err(|source| Error::io("opening the log", source).at_path(path))? {
-            Entered::Open(core) => Ok(Log { core }),
-            Entered::Free(registered) => Ok(Log { core: open_core(dir, &options, registered)? }),
+            Entered::Open(core) => Ok(log_of(core, &options)),
+            Entered::Free(registered) => {
+                Ok(log_of(open_core(dir, &options, registered)?, &options))
+            }
         }
     }
+}
+
+fn log_of(core: Arc<Core>, options: &Options) -> Log {
+    if let SyncPolicy::Every(interval) = options.sync {
+        core.helper.sync_every(interval);
+    }
+    Log { core, sync: options.sync }
 }
 
 fn open_dir(path: &Path, options: &Options) -> Result<Dir> {

@@ -2,19 +2,33 @@
 //!
 //! Does not know: how it is opened.
 
+use std::time::Duration;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::format::{PAGE_BYTES, round_up};
 
-/// When appended records reach stable storage without being told to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// When appended records reach stable storage without being told to. Whatever it is, the death of a
+/// process loses nothing that was appended; this is about power cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyncPolicy {
-    /// Never: [`Log::sync`](crate::Log::sync) does it. A killed process loses nothing all the same;
-    /// a power cut may take what came after the last sync.
-    #[default]
+    /// By a thread of the log, this long after a record came or soon after; at least 1 ms. A power
+    /// cut takes at most what came since. The default, with one second.
+    Every(Duration),
+    /// Before `append` or `append_batch` of this handle returns, after the append lock was given back:
+    /// a power cut takes nothing that returned. Appends of a [`Writer`](crate::Writer) are durable after
+    /// [`finish`](crate::Writer::finish).
+    Always,
+    /// Never: [`Log::sync`](crate::Log::sync) does it.
     Manual,
+}
+
+impl Default for SyncPolicy {
+    fn default() -> Self {
+        SyncPolicy::Every(Duration::from_secs(1))
+    }
 }
 
 /// Options for opening a log; made by [`Log::options`](crate::Log::options).
@@ -26,6 +40,7 @@ pub struct Options {
     pub(crate) mode: u32,
     pub(crate) create: bool,
     pub(crate) sync: SyncPolicy,
+    pub(crate) helper_thread: bool,
 }
 
 impl Default for Options {
@@ -36,6 +51,7 @@ impl Default for Options {
             mode: 0o640,
             create: true,
             sync: SyncPolicy::default(),
+            helper_thread: true,
         }
     }
 }
@@ -70,9 +86,16 @@ impl Options {
         self
     }
 
-    /// When records reach stable storage by themselves.
+    /// When records reach stable storage by themselves. It belongs to the handle that is opened, and
+    /// to its clones.
     pub fn sync(mut self, policy: SyncPolicy) -> Self {
         self.sync = policy;
+        self
+    }
+
+    /// Whether the log may start a thread of its own; true by default. [`SyncPolicy::Every`] needs it.
+    pub fn helper_thread(mut self, allowed: bool) -> Self {
+        self.helper_thread = allowed;
         self
     }
 
@@ -94,6 +117,11 @@ impl Options {
                 self.mode
             ));
         }
+        if !self.helper_thread && matches!(self.sync, SyncPolicy::Every(_)) {
+            return invalid(
+                "sync is Every(..), expected Always or Manual without the helper thread".into(),
+            );
+        }
         Ok(Options { segment_bytes: round_up(self.segment_bytes, PAGE_BYTES), ..self.clone() })
     }
 }
@@ -110,6 +138,7 @@ mod tests {
             (Options::default().first_seq((1 << 56) - 1), "first_seq"),
             (Options::default().mode(0o444), "mode"),
             (Options::default().mode(0o4640), "mode"),
+            (Options::default().helper_thread(false), "sync"),
         ];
         for (options, names) in cases {
             let error = options.checked().unwrap_err();

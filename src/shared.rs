@@ -12,6 +12,9 @@ use crate::format::name::SHARED;
 use crate::format::page;
 use crate::map::{End, PageMap};
 
+/// The number of this process among the participants: as long as one appends, the first.
+const PARTICIPANT: usize = 0;
+
 /// The page of one log.
 pub(crate) struct Page {
     map: PageMap,
@@ -164,6 +167,16 @@ impl Page {
 
     pub(crate) fn poison(&self) {
         self.map.store(page::POISON, 1);
+    }
+
+    /// Says that a sync is under way whose outcome is not known yet: if its process dies now, nobody
+    /// saw whether it failed.
+    pub(crate) fn set_syncing(&self, syncing: bool) {
+        self.map.store(page::syncing(PARTICIPANT), syncing.into());
+    }
+
+    pub(crate) fn any_syncing(&self) -> bool {
+        (0..page::PARTICIPANTS).any(|participant| self.map.load(page::syncing(participant)) != 0)
     }
 
     /// Moves when a file is renamed or unlinked: odd while that is under way.

@@ -4,9 +4,10 @@
 //! before. A sync that fails poisons the log. Does not know: how records are written.
 
 use std::sync::Arc;
+use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::dir;
 use crate::error::{ErrorKind, Result};
@@ -20,8 +21,14 @@ use crate::segment::SegmentFile;
 const NOTE_EVERY_BYTES: u64 = 1 << 20;
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 
-/// Syncs one log, one at a time; who waited for another's may find its own work done.
+/// How often one that is about to sync lets others append first, as long as they do.
+const GATHER_TURNS: usize = 16;
+
+/// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
+/// together: what they appended is covered by one more sync, which one of them does (group commit).
 pub(crate) struct Syncer {
+    busy: Mutex<bool>,
+    free: Condvar,
     noted: Mutex<Noted>,
 }
 
@@ -33,45 +40,105 @@ struct Noted {
     at: Instant,
 }
 
+/// The right to sync, given back when dropped.
+struct Turn<'s>(&'s Syncer);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.busy.lock() = false;
+        self.0.free.notify_all();
+    }
+}
+
 impl Syncer {
     pub(crate) fn new() -> Self {
         let noted = Noted { segment_id: 0, counter: 0, offset: 0, at: Instant::now() };
-        Syncer { noted: Mutex::new(noted) }
+        Syncer { busy: Mutex::new(false), free: Condvar::new(), noted: Mutex::new(noted) }
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
     pub(crate) fn sync(&self, home: &Home) -> Result<u64> {
+        self.sync_to(home, home.page().end().seq)
+    }
+
+    /// Makes every record below `wanted`, all of them committed, durable; gives the first number that
+    /// is not. At once if they are.
+    pub(crate) fn sync_to(&self, home: &Home, wanted: u64) -> Result<u64> {
         home.check()?;
-        let wanted = home.page().end().seq;
-        let mut noted = self.noted.lock();
-        home.check()?;
-        let durable = home.page().durable_seq();
-        if durable >= wanted {
-            return Ok(durable);
-        }
+        let Some(_turn) =
+            self.turn_unless(|| home.page().durable_seq() >= wanted || home.page().is_poisoned())
+        else {
+            home.check()?;
+            return Ok(home.page().durable_seq());
+        };
         home.check_place()?;
+        gather(home);
         let end = sync_data(home)?;
         if let Some(tip) = tip(home, end) {
-            noted.take_in(home, &tip, end)?;
+            self.noted.lock().take_in(home, &tip, end)?;
         }
         Ok(home.page().durable_seq())
     }
 
+    /// Notes, durably, how far the log is durable, if the newest slot does not say so: for a log that
+    /// nobody appends to for a while.
+    pub(crate) fn note(&self, home: &Home) -> Result<()> {
+        let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
+            return home.check();
+        };
+        let end = home.page().end();
+        let mut noted = self.noted.lock();
+        match tip(home, end) {
+            Some(tip) if home.page().durable_seq() == end.seq && !noted.says(end) => {
+                noted.write(home, &tip, end, false)?;
+                sync_file(home, &tip, "noting the durable position")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As `sync`, and says in the slot that the log was closed here. Nobody appends meanwhile.
     pub(crate) fn close(&self, home: &Home) -> Result<()> {
-        home.check()?;
-        let mut noted = self.noted.lock();
+        let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
+            return home.check();
+        };
         let end = sync_data(home)?;
         let Some(tip) = tip(home, end) else { return Ok(()) };
-        noted.write(home, &tip, end, true)?;
-        dir::sync_data(&tip.file).map_err(|source| home.poison("closing the log", source))
+        self.noted.lock().write(home, &tip, end, true)?;
+        sync_file(home, &tip, "closing the log")
     }
 
     /// Says in the slot, durably, that the log is open again, before its first append.
-    pub(crate) fn reopen(&self, home: &Home, tip: &Arc<SegmentFile>) -> Result<()> {
-        let mut noted = self.noted.lock();
-        noted.write(home, tip, home.page().end(), false)?;
-        dir::sync_data(&tip.file).map_err(|source| home.poison("opening the log to append", source))
+    pub(crate) fn reopen(&self, home: &Home, tip: &SegmentFile) -> Result<()> {
+        self.noted.lock().write(home, tip, home.page().end(), false)?;
+        sync_file(home, tip, "opening the log to append")
+    }
+
+    /// Waits for its turn, or until nothing is left to be done.
+    fn turn_unless(&self, done: impl Fn() -> bool) -> Option<Turn<'_>> {
+        let mut busy = self.busy.lock();
+        loop {
+            if done() {
+                return None;
+            }
+            if !*busy {
+                *busy = true;
+                return Some(Turn(self));
+            }
+            self.free.wait(&mut busy);
+        }
+    }
+}
+
+/// Those that the last sync woke are about to append: one sync for all of them is worth a moment.
+fn gather(home: &Home) {
+    let mut seq = home.page().end().seq;
+    for _ in 0..GATHER_TURNS {
+        yield_now();
+        let now = home.page().end().seq;
+        if now == std::mem::replace(&mut seq, now) {
+            return;
+        }
     }
 }
 
@@ -87,16 +154,15 @@ fn sync_data(home: &Home) -> Result<End> {
     if broken!("position_before_sync") {
         home.page().raise_durable(epoch, end.seq);
     }
+    home.page().set_syncing(true);
     for segment in &segments {
         hook!("sync.before_data");
-        dir::sync_data(&segment.file).map_err(|source| {
-            home.poison("syncing a segment", source).in_segment(segment.name.id)
-        })?;
+        sync_file(home, segment, "syncing a segment")?;
     }
     if names {
-        dir::Dir::sync(home.dir())
-            .map_err(|source| home.poison("syncing the directory", source))?;
+        home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
     }
+    home.page().set_syncing(false);
     hook!("sync.before_position");
     if !home.page().raise_durable(epoch, end.seq) {
         return Err(home.error(ErrorKind::Poisoned, "another sync failed meanwhile"));
@@ -106,6 +172,11 @@ fn sync_data(home: &Home) -> Result<End> {
     Ok(end)
 }
 
+fn sync_file(home: &Home, segment: &SegmentFile, doing: &'static str) -> Result<()> {
+    dir::sync_data(&segment.file)
+        .map_err(|source| home.poison(doing, source).in_segment(segment.name.id))
+}
+
 /// The segment that the end lies in, if this process has appended to it. Only there are slots
 /// written: what was found after a crash stays as it is.
 fn tip(home: &Home, end: End) -> Option<Arc<SegmentFile>> {
@@ -113,8 +184,12 @@ fn tip(home: &Home, end: End) -> Option<Arc<SegmentFile>> {
 }
 
 impl Noted {
+    fn says(&self, end: End) -> bool {
+        self.segment_id == end.segment_id && self.offset == end.offset
+    }
+
     /// Writes the slot if it is due. It reaches the disk with a later sync.
-    fn take_in(&mut self, home: &Home, tip: &Arc<SegmentFile>, end: End) -> Result<()> {
+    fn take_in(&mut self, home: &Home, tip: &SegmentFile, end: End) -> Result<()> {
         let same = self.segment_id == tip.name.id;
         let moved = end.offset.saturating_sub(self.offset) >= NOTE_EVERY_BYTES;
         if same && !moved && self.at.elapsed() < NOTE_EVERY {
@@ -123,13 +198,13 @@ impl Noted {
         self.write(home, tip, end, false)
     }
 
-    fn write(&mut self, home: &Home, tip: &Arc<SegmentFile>, end: End, closed: bool) -> Result<()> {
-        let fault =
-            |source| home.io_error("noting the durable position", source).in_segment(tip.name.id);
-        if self.segment_id != tip.name.id {
+    fn write(&mut self, home: &Home, tip: &SegmentFile, end: End, closed: bool) -> Result<()> {
+        let id = tip.name.id;
+        let fault = |source| home.io_error("noting the durable position", source).in_segment(id);
+        if self.segment_id != id {
             let newest = tip.slots().map_err(fault)?.newest();
             self.counter = newest.map_or(0, |slot| slot.counter);
-            self.segment_id = tip.name.id;
+            self.segment_id = id;
         }
         let slot = Slot {
             counter: self.counter + 1,

@@ -1,6 +1,6 @@
-//! A small word shared by the threads of this process.
+//! Small words shared by the threads of this process.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Which thread holds a lock, so that the same thread asking again gets an error and not a hang.
 #[derive(Debug, Default)]
@@ -27,5 +27,24 @@ impl Owner {
     #[inline]
     pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A yes or no that threads tell each other, without any promise about what else they see.
+#[derive(Debug)]
+pub(crate) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(crate) const fn new(set: bool) -> Self {
+        Flag(AtomicBool::new(set))
+    }
+
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, set: bool) {
+        self.0.store(set, Ordering::Relaxed);
     }
 }

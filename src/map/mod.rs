@@ -14,8 +14,8 @@ mod segment;
 mod shared;
 mod word;
 
-pub(crate) use cell::Owner;
-pub(crate) use process::{Birth, ProcessLocal};
+pub(crate) use cell::{Flag, Owner};
+pub(crate) use process::{Birth, ProcessLocal, without_signals};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};
 

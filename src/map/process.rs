@@ -1,6 +1,7 @@
 //! Telling a process from a child that `fork` made of it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -111,4 +112,22 @@ impl<T: Default + Sync> ProcessLocal<T> {
             }
         }
     }
+}
+
+/// Does `work` with all signals blocked for this thread, and so for those that it starts: they keep
+/// them blocked.
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::uninit();
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: `sigfillset` initialises the set that it is given (POSIX).
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` was initialised above; `before` is written by the call.
+    let masked =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let done = work();
+    if masked == 0 {
+        // SAFETY: the call that succeeded wrote `before`.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    }
+    done
 }
