@@ -34,6 +34,7 @@ mod view;
 
 mod home;
 mod reader;
+mod verify;
 
 mod sync;
 
@@ -55,3 +56,4 @@ pub use log::Log;
 pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use survey::{CutTail, Recovery};
+pub use verify::{CutReport, SegmentReport, Verification, verify};

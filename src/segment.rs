@@ -68,6 +68,15 @@ impl SegmentFile {
         }
     }
 
+    /// True if a copy of the header or a slot is damaged whose twin serves.
+    pub(crate) fn spare_copy_is_damaged(&self) -> io::Result<bool> {
+        let mut copies = [[0; SECTOR_BYTES]; 2];
+        for (block, copy) in (0..).zip(&mut copies) {
+            dir::read_at(&self.file, block * BLOCK_BYTES, copy)?;
+        }
+        Ok(copies[0] != copies[1] || self.slots()?.any_damaged())
+    }
+
     pub(crate) fn write_slot(&self, slot: &Slot) -> io::Result<()> {
         dir::write_at(&self.file, Slot::offset(slot.counter), &slot.encode(self.header.salt))
     }
