@@ -9,6 +9,7 @@
 
 mod document;
 mod format;
+mod reader;
 mod script;
 
 use std::fmt::Write;

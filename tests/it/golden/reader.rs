@@ -1,0 +1,403 @@
+//! A second reader, written from docs/format.md alone ("Valid", "Finding the end", "Resync"), and the
+//! crate held against it on the golden logs and on logs harmed at random. No page: files only.
+
+use std::fs;
+use std::ops::Range;
+
+use super::format::{
+    END, FIRST, HEADER_BYTES, Header, LAST, MARK, MIDDLE, SECTOR_BYTES, SINGLE, SLOT_BYTES, Slot,
+    crc32, file_name, seed, u32_at, u64_at,
+};
+use super::script::{Files, run};
+use super::{all, closed, recovered, synced_once, two_segments};
+use crate::support;
+
+/// What reading a log gives.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Reading {
+    first_seq: u64,
+    next_seq: u64,
+    durable_seq: u64,
+    clean: bool,
+    /// Found lost on the way to the end.
+    lost_at_opening: Vec<Range<u64>>,
+    records: Vec<(u64, Vec<u8>)>,
+    /// Found lost by reading all of it.
+    lost: Vec<Range<u64>>,
+}
+
+/// The last share ends here.
+const END_OF_NUMBERS: u64 = (1 << 56) - 1;
+
+struct Segment {
+    header: Option<Header>,
+    slots: [Option<Slot>; 2],
+    any_slot_damaged: bool,
+    bytes: Vec<u8>,
+    share: Range<u64>,
+}
+
+enum Seen {
+    Vacant,
+    End,
+    Invalid,
+    /// Payloads of a record or a batch.
+    Records(Vec<Vec<u8>>, usize),
+    /// A mark's durable sequence number.
+    Mark(u64, usize),
+    Skipped(usize),
+}
+
+impl Segment {
+    fn new(bytes: &[u8], share: Range<u64>) -> Self {
+        let mut start = bytes.to_vec();
+        start.resize(bytes.len().max(HEADER_BYTES), 0);
+        let header =
+            [0, 4096].into_iter().find_map(|at| Header::decode(&start[at..][..SECTOR_BYTES]).ok());
+        let at = |block: usize| &start[block * 4096 + SECTOR_BYTES..][..SLOT_BYTES];
+        let salt = header.as_ref().map(|header| header.salt);
+        let slots =
+            [0, 1].map(|block| salt.and_then(|salt| Slot::decode(at(block), salt, block as u64)));
+        let never = |block: usize| at(block).iter().all(|byte| *byte == 0);
+        let any_slot_damaged = (0..2).any(|block| slots[block].is_none() && !never(block));
+        Segment { header, slots, any_slot_damaged, bytes: bytes.to_vec(), share }
+    }
+
+    fn newest(&self) -> Option<Slot> {
+        self.slots.into_iter().flatten().max_by_key(|slot| slot.counter)
+    }
+
+    /// Rules 1 to 5: kind, number with flags, crc, payload, where the next frame begins.
+    fn frame(&self, at: usize, first_crc: u32) -> Option<(u32, u64, u32, &[u8], usize)> {
+        let word = u32_at(&self.bytes, at);
+        let (kind, len) = (word >> 28, (word & 0x0FFF_FFFF) as usize);
+        let length_fits = match kind {
+            0 => false,
+            END => len == 0,
+            MARK => len >= 16,
+            _ => true,
+        };
+        let next = at + (16 + len).next_multiple_of(16);
+        if !length_fits || next > self.bytes.len() {
+            return None;
+        }
+        let crc = u32_at(&self.bytes, at + 4);
+        let tie = if matches!(kind, MIDDLE | LAST) { first_crc } else { 0 };
+        let init = seed(self.header.as_ref()?.salt, at, word) ^ tie;
+        let sound = crc32(init, &self.bytes[at + 8..at + 16 + len]) == crc;
+        let payload = &self.bytes[at + 16..at + 16 + len];
+        sound.then_some((kind, u64_at(&self.bytes, at + 8), crc, payload, next))
+    }
+
+    fn look(&self, at: usize, seq: u64) -> Seen {
+        if at + 16 > self.bytes.len() || u32_at(&self.bytes, at) == 0 {
+            return Seen::Vacant;
+        }
+        let Some((kind, number, crc, payload, next)) = self.frame(at, 0) else {
+            return Seen::Invalid;
+        };
+        let takes_one = (SINGLE..=LAST).contains(&kind);
+        if number != seq || number > self.share.end || takes_one && number == self.share.end {
+            return Seen::Invalid;
+        }
+        match kind {
+            SINGLE => Seen::Records(vec![payload.to_vec()], next),
+            FIRST => self.batch(seq, crc, payload, next),
+            END => Seen::End,
+            MARK => Seen::Mark(u64_at(payload, 8), next),
+            8.. => Seen::Skipped(next),
+            _ => Seen::Invalid,
+        }
+    }
+
+    fn batch(&self, seq: u64, first_crc: u32, first: &[u8], mut at: usize) -> Seen {
+        let mut payloads = vec![first.to_vec()];
+        loop {
+            if at + 16 > self.bytes.len() {
+                return Seen::Invalid;
+            }
+            match self.frame(at, first_crc) {
+                Some((kind @ (MIDDLE | LAST), number, _, payload, next))
+                    if number == seq + payloads.len() as u64 =>
+                {
+                    payloads.push(payload.to_vec());
+                    at = next;
+                    if kind == LAST {
+                        return Seen::Records(payloads, next);
+                    }
+                }
+                _ => return Seen::Invalid,
+            }
+        }
+    }
+
+    /// Goes through valid frames from `at`; gives what ended that. Stops at the share's end.
+    fn walk(
+        &self,
+        at: &mut usize,
+        seq: &mut u64,
+        mut record: impl FnMut(u64, Vec<u8>),
+        mut claim: impl FnMut(u64),
+    ) -> Seen {
+        while *seq < self.share.end {
+            match self.look(*at, *seq) {
+                Seen::Records(payloads, next) => {
+                    for payload in payloads {
+                        if *seq < self.share.end {
+                            record(*seq, payload);
+                            *seq += 1;
+                        }
+                    }
+                    *at = next;
+                }
+                Seen::Mark(durable, next) => {
+                    claim(durable.min(*seq));
+                    *at = next;
+                }
+                Seen::Skipped(next) => *at = next,
+                ended => return ended,
+            }
+        }
+        Seen::End
+    }
+
+    fn resync(&self, from: usize, seq: u64) -> Option<(usize, u64)> {
+        let mut at = from + 16;
+        while at + 16 <= self.bytes.len() {
+            let number = u64_at(&self.bytes, at + 8);
+            let kind = u32_at(&self.bytes, at) >> 28;
+            let near = (seq..=seq + (at - from) as u64 / 16).contains(&number);
+            if near
+                && matches!(kind, SINGLE | FIRST | END | MARK | 8..)
+                && !matches!(self.look(at, number), Seen::Vacant | Seen::Invalid)
+            {
+                return Some((at, number));
+            }
+            at += 16;
+        }
+        None
+    }
+
+    /// The highest claim of a mark from `at` on, gaps or not.
+    fn marks_claim(&self, mut at: usize, mut seq: u64) -> u64 {
+        let mut highest = 0;
+        while self.header.is_some() {
+            self.walk(&mut at, &mut seq, |_, _| {}, |claim| highest = highest.max(claim));
+            match self.resync(at, seq) {
+                Some(found) => (at, seq) = found,
+                None => break,
+            }
+        }
+        highest.min(self.share.end)
+    }
+}
+
+/// The segments that count, with their shares.
+fn segments(files: &Files) -> Vec<Segment> {
+    let mut names: Vec<(u64, u64)> = files
+        .keys()
+        .map(|name| {
+            let (base, id) = name.strip_suffix(".seg").unwrap().split_once('-').unwrap();
+            (id.parse().unwrap(), base.parse().unwrap())
+        })
+        .collect();
+    names.sort_unstable();
+    let mut share_end = END_OF_NUMBERS;
+    let mut segments = Vec::new();
+    for (id, base) in names.into_iter().rev() {
+        if base < share_end {
+            segments.push(Segment::new(&files[&file_name(base, id)], base..share_end));
+            share_end = base;
+        }
+    }
+    segments.reverse();
+    segments
+}
+
+fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match lost.last_mut() {
+        _ if range.is_empty() => {}
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => lost.push(range),
+    }
+}
+
+/// "Finding the end", by a survey, and then everything up to there.
+fn read(files: &Files) -> Reading {
+    let segments = segments(files);
+    let mut evidence = 0;
+    let mut first_seq = None;
+    let (mut span, mut at, mut seq) = (0, HEADER_BYTES, segments[0].share.start);
+    for (index, segment) in segments.iter().enumerate().rev() {
+        let Some(slot) = segment.newest() else { continue };
+        let Range { start, end } = segment.share;
+        let bytes = segment.bytes.len() as u64;
+        evidence = evidence.max(slot.durable_seq.min(start + bytes / 16).min(end));
+        first_seq = first_seq.max(Some(slot.first_seq));
+        let place = slot.durable_offset;
+        let notes = (8192..=bytes).contains(&place) && place.is_multiple_of(16);
+        if notes && (start..=end).contains(&slot.durable_seq) {
+            (span, at, seq) = (index, place as usize, slot.durable_seq);
+            break;
+        }
+    }
+    let mut reading = Reading::default();
+    loop {
+        let segment = &segments[span];
+        let seen = match segment.header {
+            Some(_) => segment.walk(&mut at, &mut seq, |_, _| {}, |_| {}),
+            None => Seen::Invalid,
+        };
+        let next = segments.get(span + 1).map(|next| next.share.start);
+        let newest = segment.newest();
+        let closed_here = newest
+            .is_some_and(|slot| slot.closed && slot.durable_offset == at as u64)
+            && !segment.any_slot_damaged
+            && matches!(seen, Seen::Vacant);
+        if next == Some(seq) {
+            (span, at) = (span + 1, HEADER_BYTES);
+            continue;
+        }
+        if !closed_here {
+            evidence = evidence.max(segment.marks_claim(at, seq));
+            for later in &segments[span + 1..] {
+                evidence = evidence.max(later.marks_claim(HEADER_BYTES, later.share.start));
+            }
+        }
+        if seq < evidence || newest.is_none() {
+            let found = segment.header.as_ref().and_then(|_| segment.resync(at, seq));
+            let from = seq;
+            match (found, next) {
+                (Some(found), _) => (at, seq) = found,
+                (None, Some(next)) => (span, at, seq) = (span + 1, HEADER_BYTES, next),
+                (None, None) => seq = seq.max(evidence),
+            }
+            lose(&mut reading.lost_at_opening, from..seq);
+            if found.is_none() && next.is_none() {
+                break;
+            }
+            continue;
+        }
+        reading.clean = closed_here && next.is_none();
+        break;
+    }
+    let base = segments[0].share.start;
+    reading.next_seq = seq;
+    reading.first_seq = first_seq.unwrap_or(base).min(seq);
+    reading.durable_seq = if reading.clean { seq } else { evidence.min(seq) };
+    let missing = reading.first_seq..base;
+    if !missing.is_empty() {
+        reading.lost_at_opening.insert(0, missing.clone());
+        reading.lost.push(missing);
+    }
+    read_all(&segments[..=span], &mut reading);
+    reading
+}
+
+fn read_all(segments: &[Segment], reading: &mut Reading) {
+    let (first, end) = (reading.first_seq, reading.next_seq);
+    for segment in segments {
+        let (mut at, mut seq) = (HEADER_BYTES, segment.share.start);
+        let share_end = segment.share.end.min(end);
+        while seq < share_end {
+            let record = |seq, payload| {
+                if (first..end).contains(&seq) {
+                    reading.records.push((seq, payload));
+                }
+            };
+            let found = segment.header.as_ref().and_then(|_| {
+                segment.walk(&mut at, &mut seq, record, |_| {});
+                segment.resync(at, seq)
+            });
+            let from = seq;
+            (at, seq) = found.unwrap_or((at, share_end.max(seq)));
+            lose(&mut reading.lost, from.max(first)..seq.min(share_end));
+        }
+    }
+}
+
+/// What the crate reads, without a page.
+fn read_by_crate(files: &Files) -> Reading {
+    let dir = support::tempdir();
+    for (name, bytes) in files {
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let reader = support::read(dir.path()).unwrap();
+    let all = support::everything(&reader);
+    let mut lost = Vec::new();
+    all.lost.into_iter().for_each(|range| lose(&mut lost, range));
+    let log = support::open(dir.path()).unwrap();
+    assert_eq!((log.first_seq(), log.next_seq()), (reader.first_seq(), reader.next_seq()));
+    Reading {
+        first_seq: reader.first_seq(),
+        next_seq: reader.next_seq(),
+        durable_seq: reader.durable_seq(),
+        clean: log.recovery().clean,
+        lost_at_opening: log.recovery().lost.clone(),
+        records: all.records,
+        lost,
+    }
+}
+
+#[test]
+fn the_second_reader_reads_the_golden_logs_alike() {
+    for golden in all().into_iter().filter(|golden| golden.name != "version-2") {
+        let files = super::files(&golden.path());
+        assert_eq!(read_by_crate(&files), read(&files), "{}", golden.name);
+    }
+}
+
+/// One thing that happens to files: bits, sectors, slots, ends of files, whole files.
+fn harm(files: &mut Files, random: &mut fastrand::Rng) -> String {
+    let name = random.choice(files.keys()).unwrap().clone();
+    let last_segment = files.len() == 1;
+    let bytes = files.get_mut(&name).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    let at = match random.u8(..4) {
+        0 => random.usize(..HEADER_BYTES),
+        1 => SECTOR_BYTES + random.usize(..2) * 4096 + random.usize(..SLOT_BYTES),
+        _ => random.usize(HEADER_BYTES.min(used)..=used),
+    };
+    let at = at.min(bytes.len().saturating_sub(1));
+    match random.u8(..8) {
+        _ if bytes.is_empty() => "nothing".into(),
+        0 => {
+            bytes.truncate(at);
+            format!("{name} ends at {at}")
+        }
+        1 if !last_segment => {
+            files.remove(&name);
+            format!("{name} is gone")
+        }
+        2 | 3 => {
+            let sector = at / SECTOR_BYTES * SECTOR_BYTES;
+            let end = (sector + SECTOR_BYTES).min(bytes.len());
+            bytes[sector..end].fill(0);
+            format!("{name} has zeros at {sector}")
+        }
+        _ => {
+            bytes[at] ^= 1 << random.u8(..8);
+            format!("{name} has a rotten byte at {at}")
+        }
+    }
+}
+
+#[test]
+fn the_second_reader_reads_harmed_logs_alike() {
+    let mut random = fastrand::Rng::with_seed(2);
+    let logs: Vec<Files> = [closed(), recovered(), two_segments(), synced_once()]
+        .iter()
+        .map(|steps| run(3, steps))
+        .collect();
+    let (mut unclean, mut lossy) = (0, 0);
+    let cases = 400;
+    for case in 0..cases {
+        let mut files = logs[case % logs.len()].clone();
+        let harms: Vec<_> = (0..random.u8(1..4)).map(|_| harm(&mut files, &mut random)).collect();
+        let found = read_by_crate(&files);
+        unclean += usize::from(!found.clean);
+        lossy += usize::from(!found.lost.is_empty());
+        assert_eq!(found, read(&files), "case {case}: {harms:?}");
+    }
+    assert!(unclean > cases / 4 && lossy > cases / 4, "{unclean} unclean, {lossy} with losses");
+}
