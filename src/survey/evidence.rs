@@ -111,7 +111,9 @@ impl Surveyor<'_> {
         self.first_seq = self.first_seq.max(Some(first_seq));
         self.epoch = self.epoch.max(epoch);
         let sane = (DATA_START..=bytes).contains(&at) && at.is_multiple_of(ALIGN);
-        let here = sane && (name.base_seq..=end_seq).contains(&seq);
+        // Nor does a position: it has no more records before it than fit there.
+        let before = at.saturating_sub(DATA_START) / ALIGN;
+        let here = sane && (name.base_seq..=end_seq.min(name.base_seq + before)).contains(&seq);
         Ok(here.then_some(Place { span, at, seq }))
     }
 
