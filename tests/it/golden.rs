@@ -7,6 +7,7 @@
 //! A new format version gets new files beside these. To write them anew all the same:
 //! `cargo test --test it golden::writes_the_golden_files -- --ignored --exact`
 
+mod compare;
 mod document;
 mod format;
 mod reader;
