@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use maplog::{ErrorKind, Log};
+use maplog::{ErrorKind, Log, SyncPolicy};
 use tempfile::TempDir;
 
 use super::format::{
@@ -188,7 +188,13 @@ fn the_header_s_ruler_is_the_one_that_the_tests_use() {
 fn the_page_of_an_open_log_is_as_its_ruler_says() {
     let dir = support::tempdir();
     // SAFETY: nobody changes the files while the log is open.
-    let log = unsafe { Log::options().segment_bytes(support::SMALL).first_seq(5).open(dir.path()) };
+    let log = unsafe {
+        Log::options()
+            .sync(SyncPolicy::Manual)
+            .segment_bytes(support::SMALL)
+            .first_seq(5)
+            .open(dir.path())
+    };
     let log = log.unwrap();
     log.append(b"five").unwrap();
     log.sync().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use maplog::Log;
+use maplog::{Log, SyncPolicy};
 use tempfile::TempDir;
 
 use super::format::{
@@ -49,7 +49,9 @@ pub fn files(log: &Path) -> Files {
 
 /// What the crate makes of the steps.
 pub fn run(first_seq: u64, steps: &[Step]) -> Files {
-    let options = Log::options().segment_bytes(SEGMENT_BYTES).first_seq(first_seq);
+    // Nothing is synced but where a step says so.
+    let options =
+        Log::options().segment_bytes(SEGMENT_BYTES).first_seq(first_seq).sync(SyncPolicy::Manual);
     // SAFETY: nobody changes the files while the log is open.
     let open = |dir: &TempDir| unsafe { options.open(dir.path()) }.unwrap();
     let mut dir = support::tempdir();
