@@ -1,0 +1,167 @@
+//! The bare machine: a mapped file and the fewest instructions that append and check records.
+//!
+//! It has no lock, no growth, no marks, no recovery and no errors: what maplog costs more is what
+//! these cost.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+
+use super::Payloads;
+
+const HEADER_BYTES: usize = 16;
+/// Pages are touched in steps of this, as maplog does: cheaper than a fault for each.
+const AHEAD_BYTES: usize = 128 * 1024;
+
+pub fn frame_bytes(len: usize) -> u64 {
+    (HEADER_BYTES + len).next_multiple_of(HEADER_BYTES) as u64
+}
+
+/// An allocated file, mapped whole; a record is `len, crc, seq, payload, padding`.
+pub struct Bare {
+    map: MmapRaw,
+    end: usize,
+    touched: usize,
+}
+
+impl Bare {
+    /// Room for `bytes` of frames, none of whose pages was touched.
+    pub fn create(path: &Path, bytes: u64) -> Self {
+        let len = bytes as usize + AHEAD_BYTES;
+        let file = File::create_new(path).expect("a new file");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, len as u64)
+            .expect("room on the disk");
+        drop(file);
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("its own file");
+        let map = MmapOptions::new().len(len).map_raw(&file).expect("address space");
+        Bare { map, end: 0, touched: 0 }
+    }
+
+    /// Appends go over the same pages again.
+    pub fn rewind(&mut self) {
+        self.end = 0;
+    }
+
+    /// The checksum is taken of the copy, whose lines the copying has just brought into the cache.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub fn append(&mut self, seq: u64, payload: &[u8]) {
+        let next = self.end + frame_bytes(payload.len()) as usize;
+        if next > self.touched {
+            self.touch(next);
+        }
+        // SAFETY: `touch` asserted that the frame lies in the mapping; nothing else refers to these
+        // bytes, and frames start on multiples of 16.
+        unsafe {
+            let frame = self.map.as_mut_ptr().add(self.end);
+            let place = frame.add(HEADER_BYTES);
+            place.copy_from_nonoverlapping(payload.as_ptr(), payload.len());
+            let crc = crc32fast::hash(std::slice::from_raw_parts(place, payload.len()));
+            frame.add(4).cast::<u32>().write(crc);
+            frame.add(8).cast::<u64>().write(seq);
+            AtomicU32::from_ptr(frame.cast()).store(payload.len() as u32, Ordering::Release);
+        }
+        self.end = next;
+    }
+
+    #[cold]
+    fn touch(&mut self, to: usize) {
+        assert!(to <= self.map.len(), "the bench asked for too little room");
+        let to = (to + AHEAD_BYTES).min(self.map.len());
+        self.map
+            .advise_range(Advice::PopulateWrite, self.touched, to - self.touched)
+            .expect("pages");
+        self.touched = to;
+    }
+
+    /// Reads everything back from the file and compares it with what was meant to be there.
+    pub fn check(self, path: &Path, count: u64, payloads: &Payloads) {
+        drop(self.map);
+        let bytes = fs::read(path).expect("the file that was written");
+        let mut at = 0;
+        for seq in 0..count {
+            let payload = payloads.of(seq);
+            let header = header(payload.len(), crc32fast::hash(payload), seq);
+            assert_eq!(bytes[at..at + HEADER_BYTES], header, "header of record {seq}");
+            assert!(bytes[at + HEADER_BYTES..].starts_with(payload), "payload of record {seq}");
+            at += frame_bytes(payload.len()) as usize;
+        }
+        assert_eq!(at, self.end, "the bytes that {count} records take");
+    }
+}
+
+fn header(len: usize, crc: u32, seq: u64) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    header[8..].copy_from_slice(&seq.to_le_bytes());
+    header
+}
+
+/// What reading a log came to; equal walks read the same records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walk {
+    pub records: u64,
+    pub bytes: u64,
+    /// Of the first and the last byte of each record and its number.
+    pub sum: u64,
+}
+
+impl Walk {
+    #[inline]
+    pub fn add(&mut self, seq: u64, data: &[u8]) {
+        self.records += 1;
+        self.bytes += data.len() as u64;
+        let [first, .., last] = data else { panic!("the benches append no shorter records") };
+        self.sum =
+            self.sum.wrapping_mul(31).wrapping_add(seq ^ u64::from(*first) << 8 ^ u64::from(*last));
+    }
+}
+
+/// Walks the frames of a log's segment file, header to header, and checks each checksum: what
+/// docs/format.md asks of a reader and no more.
+#[allow(unsafe_code)]
+pub fn walk_log(segment: &MmapRaw) -> Walk {
+    const DATA_START: usize = 8192;
+    const SALT_AT: usize = 72;
+    const SINGLE: u32 = 1;
+    const MARK: u32 = 6;
+    let len = segment.len();
+    assert!(len >= DATA_START, "a segment has a header");
+    let base = segment.as_ptr();
+    // SAFETY: every offset read lies below `len`, as asserted for the header and checked for each
+    // frame; the log is closed, so that nobody writes to it.
+    unsafe {
+        let salt = base.add(SALT_AT).cast::<u64>().read();
+        let mut walk = Walk::default();
+        let mut at = DATA_START;
+        while at + HEADER_BYTES <= len {
+            let frame = base.add(at);
+            let word = frame.cast::<u32>().read();
+            let size = (word & 0x0FFF_FFFF) as usize;
+            let next = at + frame_bytes(size) as usize;
+            if word == 0 || next > len {
+                break;
+            }
+            let place = (at / 16) as u32;
+            let seed = place.wrapping_mul(0x9E37_79B1)
+                ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
+                ^ salt as u32;
+            let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+            hasher.update(std::slice::from_raw_parts(frame.add(8), 8 + size));
+            assert!(hasher.finalize() == frame.add(4).cast::<u32>().read(), "checksum at {at}");
+            match word >> 28 {
+                SINGLE => walk.add(
+                    frame.add(8).cast::<u64>().read(),
+                    std::slice::from_raw_parts(frame.add(HEADER_BYTES), size),
+                ),
+                MARK => {}
+                kind => panic!("kind {kind} at {at}"),
+            }
+            at = next;
+        }
+        walk
+    }
+}
