@@ -140,6 +140,7 @@ impl Page {
     }
 
     /// Every record below it is on stable storage.
+    #[inline]
     pub(crate) fn durable_seq(&self) -> u64 {
         self.map.load(page::DURABLE) & SEQ_MASK
     }
@@ -161,6 +162,7 @@ impl Page {
         }
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.map.load(page::POISON) != 0
     }

@@ -69,6 +69,7 @@ impl Site {
     }
 
     /// The page of a log that this process appends to.
+    #[inline]
     pub(crate) fn page(&self) -> Option<&Page> {
         self.page.as_ref()
     }

@@ -41,32 +41,38 @@ impl<const N: usize> Field<N> {
     }
 
     /// The field's bytes. `layout` holds the whole layout, which every caller has checked.
+    #[inline]
     pub(crate) fn get(self, layout: &[u8]) -> [u8; N] {
         let mut value = [0; N];
         value.copy_from_slice(&layout[self.at..self.end()]);
         value
     }
 
+    #[inline]
     pub(crate) fn put(self, layout: &mut [u8], value: [u8; N]) {
         layout[self.at..self.end()].copy_from_slice(&value);
     }
 }
 
 impl Field<8> {
+    #[inline]
     pub(crate) fn get_u64(self, layout: &[u8]) -> u64 {
         u64::from_le_bytes(self.get(layout))
     }
 
+    #[inline]
     pub(crate) fn put_u64(self, layout: &mut [u8], value: u64) {
         self.put(layout, value.to_le_bytes());
     }
 }
 
 impl Field<4> {
+    #[inline]
     pub(crate) fn get_u32(self, layout: &[u8]) -> u32 {
         u32::from_le_bytes(self.get(layout))
     }
 
+    #[inline]
     pub(crate) fn put_u32(self, layout: &mut [u8], value: u32) {
         self.put(layout, value.to_le_bytes());
     }

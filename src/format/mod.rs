@@ -23,11 +23,13 @@ pub(crate) const ALIGN: u64 = 16;
 pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// `bytes` rounded up to a multiple of `unit`, a power of two. `bytes` is bounded by its caller.
+#[inline]
 pub(crate) const fn round_up(bytes: u64, unit: u64) -> u64 {
     (bytes + unit - 1) & !(unit - 1)
 }
 
 /// CRC-32 (ISO-HDLC, as zlib and PNG) of `bytes`, continued from `seed` as zlib's `crc32(seed, ..)`.
+#[inline]
 pub(crate) fn crc32(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);

@@ -8,6 +8,7 @@ pub(crate) struct Owner(AtomicUsize);
 
 impl Owner {
     /// A number that this thread shares with no other living one: an address of its own.
+    #[inline]
     fn this_thread() -> usize {
         thread_local!(static TOKEN: u8 = const { 0 });
         TOKEN.with(|token| std::ptr::from_ref(token).addr())

@@ -17,6 +17,7 @@ use crate::format::{ALIGN, PAGE_BYTES, round_up};
 /// # Safety
 /// `at` is a multiple of 16 and four bytes from it lie inside `map` and inside its file, and every
 /// other access to them is atomic or ordered before or after by a commit word.
+#[inline]
 unsafe fn commit_word(map: &MmapRaw, at: u64) -> &AtomicU32 {
     // SAFETY: the caller says that the bytes are in bounds and that accesses do not race; mappings
     // start on a page and `at` is a multiple of 16, so the pointer is aligned.
@@ -42,6 +43,7 @@ impl WriteMap {
         Ok(WriteMap { map, end, ready: end })
     }
 
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -83,6 +85,7 @@ impl WriteMap {
     }
 
     /// The same bytes, to look at.
+    #[inline]
     pub(crate) fn unpublished(&self, range: Range<u64>) -> Option<&[u8]> {
         let len = self.unpublished_len(&range)?;
         // SAFETY: as for `unpublished_mut`; who writes there needs `&mut self`.
@@ -169,6 +172,7 @@ impl ReadMap {
     }
 
     /// Where the lent bytes end.
+    #[inline]
     pub(crate) fn lent(&self) -> u64 {
         self.lent.load(Ordering::Acquire)
     }
