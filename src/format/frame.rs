@@ -187,8 +187,11 @@ pub(crate) fn tie(kind: Kind, first_crc: u32) -> u32 {
 #[inline]
 pub(crate) fn seal(body: &mut [u8], seed: u32, seq: u64, len: u64) -> u32 {
     let (crc_bytes, checked) = body.split_at_mut((CHECKED_AT - COMMIT_BYTES) as usize);
-    checked[..(HEADER_BYTES - CHECKED_AT) as usize].copy_from_slice(&seq.to_le_bytes());
-    let crc = crc32(seed, &checked[..(HEADER_BYTES - CHECKED_AT + len) as usize]);
+    let (seq_bytes, payload) = checked.split_at_mut((HEADER_BYTES - CHECKED_AT) as usize);
+    seq_bytes.copy_from_slice(&seq.to_le_bytes());
+    // In two steps, since a load that spans the store of the number and that of the payload would
+    // wait until both have left the store buffer.
+    let crc = crc32(crc32(seed, &seq.to_le_bytes()), &payload[..len as usize]);
     crc_bytes.copy_from_slice(&crc.to_le_bytes());
     crc
 }
