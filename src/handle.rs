@@ -146,6 +146,7 @@ impl<'l> Writer<'l> {
     ///
     /// # Errors
     /// As [`Log::append`].
+    #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Slot<'_, 'l>> {
         self.appender.reserve(&self.core.home, &self.core.syncer, len as u64)?;
         Ok(Slot { writer: self, len, written: 0 })
@@ -203,6 +204,7 @@ impl Slot<'_, '_> {
     ///
     /// # Errors
     /// `Poisoned`, `Forked`; then nothing was appended.
+    #[inline]
     pub fn commit(self) -> Result<u64> {
         let Writer { core, appender, .. } = self.writer;
         let seq = appender.commit(&core.home, self.len as u64)?;
@@ -214,12 +216,14 @@ impl Slot<'_, '_> {
 impl Deref for Slot<'_, '_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.writer.appender.reserved(self.len as u64)
     }
 }
 
 impl DerefMut for Slot<'_, '_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.writer.appender.reserved_mut(self.len as u64)
     }

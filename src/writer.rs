@@ -14,7 +14,7 @@ use crate::format::frame::{
 };
 use crate::format::header::{HEADER_BYTES as DATA_START, Reason};
 use crate::format::name::SegmentName;
-use crate::format::{PAGE_BYTES, round_up};
+use crate::format::{ALIGN, PAGE_BYTES, round_up};
 use crate::home::{Home, Unsynced};
 use crate::map::{End, WriteMap};
 use crate::segment::SegmentFile;
@@ -69,14 +69,6 @@ struct Open {
     chunk: u64,
 }
 
-/// One frame to write.
-#[derive(Clone, Copy)]
-struct Frame<'a> {
-    kind: Kind,
-    seq: u64,
-    payload: &'a [u8],
-}
-
 impl Appender {
     /// `last_id` is the highest segment id in the directory, whether it counts or not.
     pub(crate) fn new(end: End, plan: Plan, epoch: u64, last_id: u64) -> Self {
@@ -120,9 +112,8 @@ impl Appender {
         let room = frame_bytes(len);
         self.make_room(home, syncer, room, 1)?;
         let seq = self.next_seq;
-        let frame = Frame { kind: Kind::Single, seq, payload };
         let open = self.open(home)?;
-        open.write(frame).ok_or_else(|| out_of_bounds(home))?;
+        open.write(Kind::Single, seq, payload).ok_or_else(|| out_of_bounds(home))?;
         self.committed(home, 1);
         Ok(seq)
     }
@@ -166,6 +157,7 @@ impl Appender {
     }
 
     /// The `len` bytes of payload that were reserved.
+    #[inline]
     pub(crate) fn reserved(&self, len: u64) -> &[u8] {
         match &self.tip {
             Tip::Open(open) => {
@@ -176,6 +168,7 @@ impl Appender {
         }
     }
 
+    #[inline]
     pub(crate) fn reserved_mut(&mut self, len: u64) -> &mut [u8] {
         match &mut self.tip {
             Tip::Open(open) => {
@@ -228,22 +221,33 @@ impl Appender {
     #[inline]
     fn make_room(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
         home.check()?;
+        if !self.mark_is_due(home) && self.fits(room, records) {
+            return Ok(());
+        }
+        self.find_room(home, syncer, room, records)
+    }
+
+    #[inline(never)]
+    fn find_room(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
         loop {
             let mark_is_due = self.mark_is_due(home);
             let mark = if mark_is_due { MARK_FRAME_BYTES } else { 0 };
-            let fits = match &self.tip {
-                Tip::Open(open) => {
-                    open.map.end() + mark + room + EMPTY_FRAME_BYTES <= open.map.ready()
-                }
-                Tip::Found { .. } => false,
-            };
-            if fits && self.next_seq + records - 1 <= MAX_SEQ {
-                if mark_is_due {
-                    self.write_mark(home)?;
-                }
-                return Ok(());
+            if self.fits(mark + room, records) {
+                return if mark_is_due { self.write_mark(home) } else { Ok(()) };
             }
             self.extend(home, syncer, mark + room, records)?;
+        }
+    }
+
+    /// True if `room` bytes of frames, with `records` records, can be stored at the end now.
+    #[inline]
+    fn fits(&self, room: u64, records: u64) -> bool {
+        match &self.tip {
+            Tip::Open(open) => {
+                open.map.end() + room + EMPTY_FRAME_BYTES <= open.map.ready()
+                    && self.next_seq + records - 1 <= MAX_SEQ
+            }
+            Tip::Found { .. } => false,
         }
     }
 
@@ -262,8 +266,7 @@ impl Appender {
         let payload = Mark { time_nanos: now_nanos(), durable_seq }.encode();
         let seq = self.next_seq;
         let open = self.open(home)?;
-        let frame = Frame { kind: Kind::Mark, seq, payload: &payload };
-        open.write(frame).ok_or_else(|| out_of_bounds(home))?;
+        open.write(Kind::Mark, seq, &payload).ok_or_else(|| out_of_bounds(home))?;
         self.mark_at = self.open(home)?.map.end() + MARK_EVERY_BYTES;
         self.marked_durable = durable_seq;
         self.committed(home, 0);
@@ -418,13 +421,13 @@ impl Open {
 
     /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.
     #[inline]
-    fn write(&mut self, frame: Frame<'_>) -> Option<()> {
+    fn write(&mut self, kind: Kind, seq: u64, payload: &[u8]) -> Option<()> {
         let at = self.map.end();
-        let word = CommitWord::new(frame.kind, frame.payload.len() as u64);
+        let word = CommitWord::new(kind, payload.len() as u64);
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        fill(body, frame.payload);
-        seal(body, seed(salt, at, word), frame.seq, word.len());
+        fill(body, payload);
+        seal(body, seed(salt, at, word), seq, word.len());
         hook!("append.written");
         self.map.publish(word.frame_bytes(), word.bits()).then_some(())
     }
@@ -467,12 +470,16 @@ impl Open {
     }
 
     /// Commits a record whose payload stands in place already.
+    #[inline]
     fn commit_in_place(&mut self, seq: u64, len: u64) -> Option<()> {
         let at = self.map.end();
         let word = CommitWord::new(Kind::Single, len);
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..].fill(0);
+        let padding = &mut body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..];
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
         seal(body, seed(salt, at, word), seq, len);
         hook!("slot.sealed");
         self.map.publish(word.frame_bytes(), word.bits()).then_some(())
@@ -492,9 +499,11 @@ impl Open {
 #[inline]
 fn fill(body: &mut [u8], payload: &[u8]) {
     let (_header, place) = body.split_at_mut((HEADER_BYTES - COMMIT_BYTES) as usize);
-    let (bytes, padding) = place.split_at_mut(payload.len());
-    bytes.copy_from_slice(payload);
-    padding.fill(0);
+    // The padding lies in the last 16 bytes: one store of known size, most of it soon covered.
+    if let Some(last) = place.last_chunk_mut::<{ ALIGN as usize }>() {
+        *last = [0; ALIGN as usize];
+    }
+    place[..payload.len()].copy_from_slice(payload);
 }
 
 #[cold]

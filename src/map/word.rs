@@ -88,7 +88,10 @@ impl<W: Word<u64>> Twin<'_, W> {
         // Pairs with the fence before the second look in `load`: who reads any word stored below
         // also sees the turn that was stored before this fence, and looks again.
         fence(Ordering::Release);
-        for (word, value) in self.copies[(turn & 1) as usize].into_iter().zip(values) {
+        // Not by index: that would put all six references into memory to choose three.
+        let [even, odd] = self.copies;
+        let copy = if turn & 1 == 0 { even } else { odd };
+        for (word, value) in copy.into_iter().zip(values) {
             word.store_relaxed(value);
         }
         // Pairs with the first fence in `load`.
