@@ -23,7 +23,7 @@ use crate::sync::Syncer;
 
 /// A file grows by chunks that double up to this.
 const MAX_CHUNK_BYTES: u64 = 32 << 20;
-/// Pages are touched this far ahead of the end and no further: a touched page is a written one.
+/// Pages are touched this far ahead of what is needed and no further: a touched page is a written one.
 const AHEAD_BYTES: u64 = 128 * 1024;
 
 /// The longest record that a log with segments of `segment_bytes` holds, in bytes.
@@ -409,7 +409,7 @@ impl Open {
             self.allocated = to;
             self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
         }
-        let ahead = needed.max((self.map.end() + AHEAD_BYTES).min(self.allocated));
+        let ahead = (needed + AHEAD_BYTES).min(self.allocated);
         match self.map.make_ready(ahead) {
             // A page that cannot be had now: no room, by another name.
             Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
