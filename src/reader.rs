@@ -341,13 +341,19 @@ struct Cursor<'r> {
     seq: u64,
     /// Where this segment's share of the log ends.
     end_seq: u64,
+    /// Checksums are compared from this record on.
+    checked_from: u64,
     /// Records from `at` on that belong to a batch found whole.
     in_batch: u64,
 }
 
 /// What a step of a cursor gave.
-enum Step<'r> {
-    Record(Record<'r>),
+enum Step {
+    /// A record of `len` bytes, to be taken.
+    Record {
+        len: u64,
+        next: u64,
+    },
     Lost(Range<u64>, Fault),
     /// A frame of a later version that must not be passed over.
     Refused,
@@ -356,7 +362,8 @@ enum Step<'r> {
 }
 
 impl<'r> Cursor<'r> {
-    fn open(reader: &'r Reader, index: usize) -> Result<Self> {
+    /// At the start of a segment, on the way to the record `seq`.
+    fn open(reader: &'r Reader, index: usize, seq: u64) -> Result<Self> {
         let span = reader.view.spans[index];
         let segment = reader.segment(index)?;
         Ok(Cursor {
@@ -367,23 +374,24 @@ impl<'r> Cursor<'r> {
             at: DATA_START,
             seq: span.name.base_seq,
             end_seq: span.end_seq.min(reader.view.end.seq),
+            // Before the first record that is wanted only the structure is looked at. Records that
+            // are not known to be durable are checked whatever the reader wants.
+            checked_from: reader.view.durable_seq.min(if reader.verify { seq } else { u64::MAX }),
             in_batch: 0,
         })
     }
 
     #[inline]
-    fn step(&mut self) -> Step<'r> {
+    fn step(&mut self) -> Step {
         if self.in_batch > 0 {
-            self.in_batch -= 1;
-            let (len, next) = member(self.frames, self.at);
-            return Step::Record(self.take(len, next));
+            return self.step_in_batch();
         }
         let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
         match seen {
-            Seen::Single { len, next } => Step::Record(self.take(len, next)),
+            Seen::Single { len, next } => Step::Record { len, next },
             Seen::Batch { records, .. } => {
                 self.in_batch = records;
-                self.step()
+                self.step_in_batch()
             }
             Seen::Mark { next, .. } | Seen::Skipped { next } => {
                 self.at = next;
@@ -393,6 +401,14 @@ impl<'r> Cursor<'r> {
             Seen::Vacant | Seen::End { .. } => self.pass_damage(Fault::Sequence),
             Seen::Invalid(fault) => self.pass_damage(fault),
         }
+    }
+
+    /// The next record of a batch that was found whole.
+    #[inline]
+    fn step_in_batch(&mut self) -> Step {
+        self.in_batch -= 1;
+        let (len, next) = member(self.frames, self.at);
+        Step::Record { len, next }
     }
 
     #[inline]
@@ -411,7 +427,7 @@ impl<'r> Cursor<'r> {
 
     /// Finds the next valid frame, or ends the segment.
     #[cold]
-    fn pass_damage(&mut self, fault: Fault) -> Step<'r> {
+    fn pass_damage(&mut self, fault: Fault) -> Step {
         let from = self.seq;
         let Ok(found) = self.resync.next(&mut self.frames, &self.rules, self.at, from);
         match found {
@@ -445,13 +461,10 @@ impl<'r> Iterator for Iter<'r> {
                 self.current = None;
                 continue;
             }
-            // On the way to the first record only the structure is looked at. Records that are not
-            // known to be durable are checked whatever the reader wants.
-            let durable = cursor.seq < self.reader.view.durable_seq;
-            let wanted = cursor.seq >= self.seq && self.reader.verify;
-            cursor.rules.check = wanted || !durable;
+            cursor.rules.check = cursor.seq >= cursor.checked_from;
             match cursor.step() {
-                Step::Record(record) => {
+                Step::Record { len, next } => {
+                    let record = cursor.take(len, next);
                     if record.seq >= self.seq {
                         self.seq = record.seq + 1;
                         return Some(Ok(record));
@@ -494,7 +507,7 @@ impl Iter<'_> {
             let lost = self.lost(self.seq..base, "their segment is missing");
             return lost.map_or(Ok(()), Err);
         }
-        match Cursor::open(self.reader, self.span) {
+        match Cursor::open(self.reader, self.span, self.seq) {
             Ok(cursor) => {
                 self.current = Some(cursor);
                 Ok(())

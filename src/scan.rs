@@ -171,13 +171,9 @@ pub(crate) fn look<S: Source>(
         Single::Vacant => return Ok(Seen::Vacant),
         Single::Invalid(fault) => return Ok(Seen::Invalid(fault)),
     };
-    let takes_a_number = matches!(kind, Kind::Single | Kind::First | Kind::Middle | Kind::Last);
-    let beyond = if takes_a_number { seq >= rules.cut_seq } else { seq > rules.cut_seq };
-    if header.flags() != 0 || kind == Kind::Refused {
-        return Ok(Seen::Refused);
-    }
-    if header.seq() != seq || beyond {
-        return Ok(Seen::Invalid(Fault::Sequence));
+    let in_place = header.says(seq) && seq < rules.cut_seq;
+    if !in_place && let Some(seen) = misplaced(kind, &header, rules, seq) {
+        return Ok(seen);
     }
     Ok(match kind {
         Kind::Single => Seen::Single { len: header.word.len(), next },
@@ -191,6 +187,18 @@ pub(crate) fn look<S: Source>(
         Kind::Skipped => Seen::Skipped { next },
         Kind::Refused => Seen::Refused,
     })
+}
+
+/// What a frame is that has flags, or another number than `seq`, or one that is cut; `None` if that
+/// is right for its kind. Rules 6 and 7.
+#[cold]
+fn misplaced(kind: Kind, header: &Header, rules: &Rules, seq: u64) -> Option<Seen> {
+    if header.flags() != 0 || kind == Kind::Refused {
+        return Some(Seen::Refused);
+    }
+    let takes_a_number = matches!(kind, Kind::Single | Kind::First | Kind::Middle | Kind::Last);
+    let beyond = if takes_a_number { seq >= rules.cut_seq } else { seq > rules.cut_seq };
+    (header.seq() != seq || beyond).then_some(Seen::Invalid(Fault::Sequence))
 }
 
 /// Rules 1 to 5. `tied_to` is the checksum of the batch's first frame, if this is not the first.
@@ -213,12 +221,17 @@ fn frame<S: Source>(
     if word == CommitWord::VACANT {
         return Ok(Single::Vacant);
     }
-    let kind = match word.kind() {
-        None => return Ok(Single::Invalid(Fault::Word)),
-        Some(Kind::End) if word.len() != 0 => return Ok(Single::Invalid(Fault::Word)),
-        Some(Kind::Mark) if word.len() < Mark::BYTES => return Ok(Single::Invalid(Fault::Word)),
-        Some(kind) => kind,
+    let Some(kind) = word.kind() else {
+        return Ok(Single::Invalid(Fault::Word));
     };
+    let has_its_length = match kind {
+        Kind::End => word.len() == 0,
+        Kind::Mark => word.len() >= Mark::BYTES,
+        _ => true,
+    };
+    if !has_its_length {
+        return Ok(Single::Invalid(Fault::Word));
+    }
     // A length has 28 bits and `at` lies below the limit: the sum cannot overflow.
     let next = at + word.frame_bytes();
     if next > limit {

@@ -39,11 +39,12 @@ const _: () = assert!(HEADER_BYTES == ALIGN, "payloads are as aligned as frames"
 const _: () = assert!(COMMIT.at() == 0, "publishing stores the first word of a frame");
 const _: () = assert!(CHECKED_AT == SEQ.at() as u64, "the checked part is contiguous");
 
-/// What a frame is. Zero is never a kind: a zero word says that nothing was committed there.
+/// What a frame is, by the code in its commit word. Zero is never a kind: a zero word says that nothing was committed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
     /// A record of its own.
-    Single,
+    Single = 1,
     /// The first record of a batch.
     First,
     /// A record inside a batch.
@@ -60,6 +61,20 @@ pub(crate) enum Kind {
     Skipped,
 }
 
+/// The kinds by their codes. A table, since a `match` here would be a jump for each frame read.
+const KINDS: [Option<Kind>; 1 << (u32::BITS - LENGTH_BITS)] = {
+    use Kind::*;
+    let mut kinds = [Some(Skipped); 1 << (u32::BITS - LENGTH_BITS)];
+    let known = [Single, First, Middle, Last, End, Mark, Refused];
+    kinds[0] = None;
+    let mut index = 0;
+    while index < known.len() {
+        kinds[known[index] as usize] = Some(known[index]);
+        index += 1;
+    }
+    kinds
+};
+
 /// The first word of a frame: four bits of kind, 28 bits of payload length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CommitWord(u32);
@@ -70,17 +85,7 @@ impl CommitWord {
     /// `kind` is one that this version writes, `len` at most [`MAX_PAYLOAD`].
     #[inline]
     pub(crate) const fn new(kind: Kind, len: u64) -> Self {
-        let code: u32 = match kind {
-            Kind::Single => 1,
-            Kind::First => 2,
-            Kind::Middle => 3,
-            Kind::Last => 4,
-            Kind::End => 5,
-            Kind::Mark => 6,
-            Kind::Refused => 7,
-            Kind::Skipped => 8,
-        };
-        CommitWord(code << LENGTH_BITS | (len as u32 & LENGTH_MASK))
+        CommitWord((kind as u32) << LENGTH_BITS | (len as u32 & LENGTH_MASK))
     }
 
     #[inline]
@@ -91,17 +96,7 @@ impl CommitWord {
     /// `None` for the code zero, which no frame has.
     #[inline]
     pub(crate) const fn kind(self) -> Option<Kind> {
-        match self.0 >> LENGTH_BITS {
-            0 => None,
-            1 => Some(Kind::Single),
-            2 => Some(Kind::First),
-            3 => Some(Kind::Middle),
-            4 => Some(Kind::Last),
-            5 => Some(Kind::End),
-            6 => Some(Kind::Mark),
-            7 => Some(Kind::Refused),
-            _ => Some(Kind::Skipped),
-        }
+        KINDS[(self.0 >> LENGTH_BITS) as usize]
     }
 
     /// Payload bytes.
@@ -147,6 +142,12 @@ impl Header {
     #[inline]
     pub(crate) fn seq(&self) -> u64 {
         self.flags_and_seq & SEQ_MASK
+    }
+
+    /// True if the frame says `seq` and all its flag bits are zero.
+    #[inline]
+    pub(crate) fn says(&self, seq: u64) -> bool {
+        self.flags_and_seq == seq
     }
 
     /// The eight flag bits, all zero in version 1.
