@@ -389,10 +389,7 @@ impl<'r> Cursor<'r> {
         let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
         match seen {
             Seen::Single { len, next } => Step::Record { len, next },
-            Seen::Batch { records, .. } => {
-                self.in_batch = records;
-                self.step_in_batch()
-            }
+            Seen::Batch { records, .. } => self.enter_batch(records),
             Seen::Mark { next, .. } | Seen::Skipped { next } => {
                 self.at = next;
                 Step::Passed
@@ -401,6 +398,19 @@ impl<'r> Cursor<'r> {
             Seen::Vacant | Seen::End { .. } => self.pass_damage(Fault::Sequence),
             Seen::Invalid(fault) => self.pass_damage(fault),
         }
+    }
+
+    /// A batch is checked as a whole, so all of it if any of its records is to be.
+    fn enter_batch(&mut self, records: u64) -> Step {
+        if !self.rules.check && self.seq + records > self.checked_from {
+            self.rules.check = true;
+            let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
+            if let Seen::Invalid(fault) = seen {
+                return self.pass_damage(fault);
+            }
+        }
+        self.in_batch = records;
+        self.step_in_batch()
     }
 
     /// The next record of a batch that was found whole.
@@ -549,5 +559,39 @@ impl Iter<'_> {
             error = error.in_segment(cursor.segment.name.id);
         }
         Some(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Log;
+
+    /// G3: on the way to a record only structure is looked at, but a batch that it lies in is a thing
+    /// of its own.
+    #[test]
+    fn a_record_in_the_middle_of_a_batch_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        // SAFETY: the file is changed only while the log is closed.
+        #[allow(unsafe_code)]
+        let open = || unsafe { Log::open(dir.path()) }.unwrap();
+        let log = open();
+        log.append_batch(&[[1; 64], [2; 64], [3; 64]]).unwrap();
+        log.append([4; 64]).unwrap();
+        log.close().unwrap();
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "seg");
+        let segment = files.filter(is_segment).next().unwrap();
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let second = bytes.windows(64).position(|window| window == [2; 64]).unwrap();
+        bytes[second + 10] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+
+        let reader = open().reader();
+        for seq in 0..3 {
+            let error = reader.get(seq).unwrap_err();
+            assert_eq!((error.kind(), error.lost()), (ErrorKind::Damaged, Some(seq..seq + 1)));
+        }
+        assert_eq!(reader.get(3).unwrap().unwrap().data(), [4; 64]);
     }
 }
