@@ -30,6 +30,7 @@ mod shared;
 mod create;
 mod survey;
 
+mod tip;
 mod view;
 
 mod home;

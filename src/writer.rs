@@ -6,25 +6,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::create::{Created, NewSegment, create, now_nanos};
-use crate::dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{
-    COMMIT_BYTES, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MARK_EVERY_BYTES,
-    MARK_FRAME_BYTES, MAX_PAYLOAD, MAX_SEQ, Mark, commit_bytes, frame_bytes, seal, seed, tie,
+    EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MARK_EVERY_BYTES, MARK_FRAME_BYTES, MAX_PAYLOAD,
+    MAX_SEQ, Mark, frame_bytes,
 };
 use crate::format::header::{HEADER_BYTES as DATA_START, Reason};
 use crate::format::name::SegmentName;
-use crate::format::{ALIGN, PAGE_BYTES, round_up};
 use crate::home::{Home, Unsynced};
-use crate::map::{End, WriteMap};
+use crate::map::End;
 use crate::segment::SegmentFile;
 use crate::survey::Plan;
 use crate::sync::Syncer;
-
-/// A file grows by chunks that double up to this.
-const MAX_CHUNK_BYTES: u64 = 32 << 20;
-/// Pages are touched this far ahead of what is needed and no further: a touched page is a written one.
-const AHEAD_BYTES: u64 = 128 * 1024;
+use crate::tip::TipSegment;
 
 /// The longest record that a log with segments of `segment_bytes` holds, in bytes.
 pub(crate) const fn max_record(segment_bytes: u64) -> u64 {
@@ -57,16 +51,7 @@ enum Tip {
         end: End,
         plan: Plan,
     },
-    Open(Open),
-}
-
-/// The segment that appends go to.
-struct Open {
-    file: Arc<SegmentFile>,
-    map: WriteMap,
-    /// Bytes of the file that are known to be allocated: `map.ready() <= allocated`.
-    allocated: u64,
-    chunk: u64,
+    Open(TipSegment),
 }
 
 impl Appender {
@@ -86,7 +71,7 @@ impl Appender {
     /// For a log whose first segment was made just now.
     pub(crate) fn of_new_log(created: Created, unsynced: &mut Unsynced) -> Self {
         let name = created.file.name;
-        let open = Open::new(created);
+        let open = TipSegment::new(created);
         unsynced.append_to(&open.file);
         Appender {
             epoch: open.file.header.epoch,
@@ -208,7 +193,7 @@ impl Appender {
     }
 
     #[inline]
-    fn open(&mut self, home: &Home) -> Result<&mut Open> {
+    fn open(&mut self, home: &Home) -> Result<&mut TipSegment> {
         match &mut self.tip {
             Tip::Open(open) => Ok(open),
             Tip::Found { .. } => Err(out_of_bounds(home)),
@@ -288,7 +273,7 @@ impl Appender {
             Tip::Open(open) => {
                 let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
                 if needed <= open.file.header.segment_bytes {
-                    open.grow(home, needed)
+                    open.grow(home.dir(), needed)
                 } else {
                     self.roll(home, room)
                 }
@@ -309,16 +294,12 @@ impl Appender {
                 Arc::new(SegmentFile::open_to_write(home.dir(), name)?)
             }
         };
-        let map =
-            WriteMap::new(&file.file, file.header.segment_bytes, end.offset).map_err(fault)?;
+        let open = TipSegment::go_on(file.clone(), end.offset).map_err(fault)?;
         if clean && !broken!("slot_not_reopened") {
             syncer.reopen(home, &file)?;
         }
         home.unsynced.lock().append_to(&file);
-        // Whether the pages behind the end are allocated is not known: a copy may have holes there.
-        let allocated = end.offset & !(PAGE_BYTES - 1);
-        let chunk = crate::create::FIRST_CHUNK_BYTES;
-        self.tip = Tip::Open(Open { file, map, allocated, chunk });
+        self.tip = Tip::Open(open);
         // What follows is told from what a dead process may have left behind the end: the mark moves
         // every later frame to another place than its own had.
         self.mark_at = 0;
@@ -373,137 +354,13 @@ impl Appender {
     /// A new segment has its name: appends go there and nowhere else.
     fn adopt(&mut self, home: &Home, created: Created) {
         let name = created.file.name;
-        let open = Open::new(created);
+        let open = TipSegment::new(created);
         home.site.add(home.page(), name);
         home.unsynced.lock().append_to(&open.file);
         self.last_id = name.id;
         self.mark_at = 0;
         self.tip = Tip::Open(open);
     }
-}
-
-impl Open {
-    fn new(created: Created) -> Self {
-        let Created { file, map, allocated } = created;
-        Open { file: Arc::new(file), map, allocated, chunk: allocated }
-    }
-
-    /// Allocates and touches the file's pages up to `needed`, and some more.
-    fn grow(&mut self, home: &Home, needed: u64) -> Result<()> {
-        let id = self.file.name.id;
-        let limit = self.file.header.segment_bytes;
-        let fault =
-            |source| home.io_error("growing a segment", source).in_segment(id).at_offset(needed);
-        if needed > self.allocated {
-            let file_bytes = self.file.bytes().map_err(fault)?;
-            let least = round_up(needed, PAGE_BYTES).max(file_bytes).min(limit);
-            let chunk = least.max(self.allocated + self.chunk).min(limit);
-            // On a disk that is nearly full the whole chunk may not fit while what is needed does.
-            let from = self.allocated;
-            let to = match dir::allocate(&self.file.file, from, chunk) {
-                Ok(()) => chunk,
-                Err(_) => {
-                    dir::allocate(&self.file.file, from, least).map(|()| least).map_err(fault)?
-                }
-            };
-            self.allocated = to;
-            self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
-        }
-        let ahead = (needed + AHEAD_BYTES).min(self.allocated);
-        match self.map.make_ready(ahead) {
-            // A page that cannot be had now: no room, by another name.
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
-                Err(fault(error).of_kind(ErrorKind::StorageFull))
-            }
-            other => other.map_err(fault),
-        }
-    }
-
-    /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.
-    #[inline]
-    fn write(&mut self, kind: Kind, seq: u64, payload: &[u8]) -> Option<()> {
-        let at = self.map.end();
-        let word = CommitWord::new(kind, payload.len() as u64);
-        let salt = self.file.header.salt;
-        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        fill(body, payload);
-        seal(body, seed(salt, at, word), seq, word.len());
-        hook!("append.written");
-        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
-    }
-
-    /// Writes all frames of a batch, `room` bytes, and publishes the first one's commit word last.
-    fn write_batch(&mut self, start: u64, records: &[&[u8]], room: u64) -> Option<()> {
-        let first_at = self.map.end();
-        let salt = self.file.header.salt;
-        let last = records.len() - 1;
-        let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
-        let mut first_word = CommitWord::VACANT;
-        let mut first_crc = 0;
-        let mut at = first_at;
-        for (index, payload) in records.iter().enumerate() {
-            let kind = match index {
-                0 => Kind::First,
-                _ if index == last => Kind::Last,
-                _ => Kind::Middle,
-            };
-            let word = CommitWord::new(kind, payload.len() as u64);
-            if index == 0 {
-                first_word = word;
-            } else {
-                let (commit, behind) = rest.split_at_mut(COMMIT_BYTES as usize);
-                commit.copy_from_slice(&commit_bytes(word));
-                rest = behind;
-            }
-            let (body, behind) = rest.split_at_mut((word.frame_bytes() - COMMIT_BYTES) as usize);
-            fill(body, payload);
-            let seed = seed(salt, at, word) ^ tie(kind, first_crc);
-            let crc = seal(body, seed, start + index as u64, word.len());
-            if index == 0 {
-                first_crc = crc;
-            }
-            at += word.frame_bytes();
-            rest = behind;
-            hook!("batch.frame_written");
-        }
-        self.map.publish(room, first_word.bits()).then_some(())
-    }
-
-    /// Commits a record whose payload stands in place already.
-    #[inline]
-    fn commit_in_place(&mut self, seq: u64, len: u64) -> Option<()> {
-        let at = self.map.end();
-        let word = CommitWord::new(Kind::Single, len);
-        let salt = self.file.header.salt;
-        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        let padding = &mut body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..];
-        if !padding.is_empty() {
-            padding.fill(0);
-        }
-        seal(body, seed(salt, at, word), seq, len);
-        hook!("slot.sealed");
-        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
-    }
-
-    fn write_end(&mut self, seq: u64) -> Option<()> {
-        let at = self.map.end();
-        let word = CommitWord::new(Kind::End, 0);
-        let salt = self.file.header.salt;
-        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + EMPTY_FRAME_BYTES)?;
-        seal(body, seed(salt, at, word), seq, 0);
-        self.map.publish_last(word.bits()).then_some(())
-    }
-}
-
-/// Puts a payload, and zeros behind it, into a frame without its commit word.
-#[inline]
-fn fill(body: &mut [u8], payload: &[u8]) {
-    let (_header, place) = body.split_at_mut((HEADER_BYTES - COMMIT_BYTES) as usize);
-    // The padding lies in the last 16 bytes: one store of known size, most of it soon covered.
-    if let Some(last) = place.last_chunk_mut::<{ ALIGN as usize }>() {
-        *last = [0; ALIGN as usize];
-    }
-    place[..payload.len()].copy_from_slice(payload);
 }
 
 #[cold]

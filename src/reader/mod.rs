@@ -1,0 +1,237 @@
+//! Reading: a fixed view of the log, iterated, sliced by range, asked for one record.
+//!
+//! Only it may lend bytes to the public. Does not know: how anything is written.
+
+mod iter;
+mod record;
+
+use std::fmt;
+use std::ops::{Bound, Range, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::segment::ReadSegment;
+use crate::survey::Span;
+use crate::view::{Site, View};
+
+pub use iter::Iter;
+pub use record::{Record, SharedRecord};
+
+/// A fixed view of a log: the records from [`first_seq`](Self::first_seq) to
+/// [`next_seq`](Self::next_seq) as they were when it was taken.
+///
+/// It needs read permission only, takes no lock, and never makes a writer wait (G10). Every record is
+/// checked against its CRC-32 when it is read (G3). What it lent stays as it is, and stays mapped,
+/// until [`refresh`](Self::refresh) or the reader's end: a reader that goes through a very long log
+/// maps one segment after the other.
+///
+/// A reader may outlive the [`Log`](crate::Log) that it came from.
+pub struct Reader {
+    site: Arc<Site>,
+    view: View,
+    /// A segment for each span of the view, once it was read: what records borrow from.
+    pinned: Box<[OnceLock<Arc<ReadSegment>>]>,
+    verify: bool,
+}
+
+impl Reader {
+    /// Opens the log in the directory `path` for reading, in any process, while others append.
+    ///
+    /// It creates and changes nothing, and sees what is committed now; before anyone recovered the log
+    /// after a crash, what recovery would keep. Cost: a directory listing, and after a power cut the
+    /// reading of what was written since about the last sync.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotALog`, `PermissionDenied`, `UnsupportedVersion`, `UnsupportedFeature`, `Io`.
+    ///
+    /// # Safety
+    /// Only maplog changes the files in this directory while readers, records or handles are alive:
+    /// a record's bytes are those of the file, and safe code holds references to them. Damage from
+    /// before it was opened is not part of the contract; that gives errors.
+    #[allow(unsafe_code)]
+    pub unsafe fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let site = Site::open(path.as_ref())?;
+        let view = site.view()?;
+        Ok(Self::new(Arc::new(site), view))
+    }
+
+    pub(crate) fn new(site: Arc<Site>, view: View) -> Self {
+        let pinned = view.spans.iter().map(|_| OnceLock::new()).collect();
+        Reader { site, view, pinned, verify: true }
+    }
+
+    /// Moves the view to what is committed now, and lets go of what was mapped for the old one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). Then the view stays as it was.
+    pub fn refresh(&mut self) -> Result<()> {
+        let view = self.site.view()?;
+        *self = Reader { verify: self.verify, ..Self::new(self.site.clone(), view) };
+        Ok(())
+    }
+
+    /// Turns the comparing of checksums off or on. Records that are not known to be durable are
+    /// checked all the same, and with it off the structure of frames still is.
+    #[must_use]
+    pub fn verify(mut self, on: bool) -> Self {
+        self.verify = on;
+        self
+    }
+
+    /// The lowest sequence number that was not trimmed.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.view.first_seq
+    }
+
+    /// The sequence number that the next record gets.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.view.end.seq
+    }
+
+    /// Every record below it was on stable storage when the view was taken.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.view.durable_seq
+    }
+
+    /// How many sequence numbers the view holds.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.next_seq() - self.first_seq()
+    }
+
+    /// True if the view holds no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The log's directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.site.dir.path()
+    }
+
+    /// All records, in order. See [`Iter`].
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(self.first_seq()..self.next_seq())
+    }
+
+    /// The records whose sequence numbers lie in `range`, as far as the view has them.
+    ///
+    /// Cost: within its first segment it walks to the start of the range.
+    pub fn range(&self, range: impl RangeBounds<u64>) -> Iter<'_> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        let start = start.clamp(self.first_seq(), self.next_seq());
+        self.iter_from(start..end.min(self.next_seq()).max(start))
+    }
+
+    /// The record `seq`; `None` at or past the view's end.
+    ///
+    /// Cost: it walks the segment that holds the record.
+    ///
+    /// # Errors
+    /// `Trimmed` below [`first_seq`](Self::first_seq), with the first number left in
+    /// [`Error::seq`]; `Damaged` if the record is lost; the errors of opening a segment.
+    pub fn get(&self, seq: u64) -> Result<Option<Record<'_>>> {
+        if seq < self.first_seq() {
+            let text = format!("record {seq} was asked for, the first is {}", self.first_seq());
+            return Err(Error::new(ErrorKind::Trimmed, text)
+                .at_path(self.path())
+                .at_seq(self.first_seq()));
+        }
+        match seq < self.next_seq() {
+            true => self.iter_from(seq..seq + 1).next().transpose(),
+            false => Ok(None),
+        }
+    }
+
+    /// How much there is of the log.
+    ///
+    /// Cost: a call to the file system for each segment.
+    ///
+    /// # Errors
+    /// Those of looking at the segments' files.
+    pub fn stats(&self) -> Result<Stats> {
+        let mut bytes = 0;
+        for span in self.view.spans.iter() {
+            let size = self.site.dir.bytes_of(&span.name.file_name());
+            bytes += size.map_err(|source| self.error(span, "looking at a segment", source))?;
+        }
+        Ok(Stats {
+            first_seq: self.first_seq(),
+            next_seq: self.next_seq(),
+            durable_seq: self.durable_seq(),
+            segments: self.view.spans.len() as u64,
+            bytes,
+        })
+    }
+
+    fn error(&self, span: &Span, doing: &'static str, source: std::io::Error) -> Error {
+        Error::io(doing, source).at_path(self.path()).in_segment(span.name.id)
+    }
+
+    fn iter_from(&self, range: Range<u64>) -> Iter<'_> {
+        let spans = &self.view.spans;
+        let span = spans.partition_point(|span| span.end_seq <= range.start);
+        Iter { reader: self, span, current: None, seq: range.start, end: range.end }
+    }
+
+    /// The segment of the `index`-th span; what is lent from it lives as long as the reader.
+    fn segment(&self, index: usize) -> Result<&Arc<ReadSegment>> {
+        let pin = &self.pinned[index];
+        if let Some(segment) = pin.get() {
+            return Ok(segment);
+        }
+        let segment = self.site.map(&self.view, &self.view.spans[index])?;
+        Ok(pin.get_or_init(|| segment))
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("path", &self.path())
+            .field("first_seq", &self.first_seq())
+            .field("next_seq", &self.next_seq())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'r> IntoIterator for &'r Reader {
+    type Item = Result<Record<'r>>;
+    type IntoIter = Iter<'r>;
+
+    fn into_iter(self) -> Iter<'r> {
+        self.iter()
+    }
+}
+
+/// How much there is of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The lowest sequence number that was not trimmed.
+    pub first_seq: u64,
+    /// The sequence number that the next record gets.
+    pub next_seq: u64,
+    /// Every record below it is on stable storage.
+    pub durable_seq: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Their size, in bytes; of the last, with what is allocated ahead.
+    pub bytes: u64,
+}

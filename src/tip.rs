@@ -1,0 +1,167 @@
+//! The segment that appends go to: writing frames behind its end, growing its file.
+//!
+//! Does not know: sequence numbers of the log, marks that are due, other segments.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::create::{Created, FIRST_CHUNK_BYTES};
+use crate::dir::{self, Dir};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::{
+    COMMIT_BYTES, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, commit_bytes, seal, seed, tie,
+};
+use crate::format::{ALIGN, PAGE_BYTES, round_up};
+use crate::map::WriteMap;
+use crate::segment::SegmentFile;
+
+/// A file grows by chunks that double up to this.
+const MAX_CHUNK_BYTES: u64 = 32 << 20;
+/// Pages are touched this far ahead of what is needed and no further: a touched page is a written one.
+const AHEAD_BYTES: u64 = 128 * 1024;
+
+/// The segment that appends go to.
+pub(crate) struct TipSegment {
+    pub(crate) file: Arc<SegmentFile>,
+    pub(crate) map: WriteMap,
+    /// Bytes of the file that are known to be allocated: `map.ready() <= allocated`.
+    allocated: u64,
+    chunk: u64,
+}
+
+impl TipSegment {
+    /// One that was made just now.
+    pub(crate) fn new(created: Created) -> Self {
+        let Created { file, map, allocated } = created;
+        TipSegment { file: Arc::new(file), map, allocated, chunk: allocated }
+    }
+
+    /// One that was found, to go on at `end`. Whether the pages behind the end are allocated is not
+    /// known: a copy may have holes there.
+    pub(crate) fn go_on(file: Arc<SegmentFile>, end: u64) -> io::Result<Self> {
+        let map = WriteMap::new(&file.file, file.header.segment_bytes, end)?;
+        let allocated = end & !(PAGE_BYTES - 1);
+        Ok(TipSegment { file, map, allocated, chunk: FIRST_CHUNK_BYTES })
+    }
+
+    /// Allocates and touches the file's pages up to `needed`, and some more.
+    pub(crate) fn grow(&mut self, dir: &Dir, needed: u64) -> Result<()> {
+        let id = self.file.name.id;
+        let limit = self.file.header.segment_bytes;
+        let fault = |source| {
+            Error::io("growing a segment", source)
+                .at_path(dir.path())
+                .in_segment(id)
+                .at_offset(needed)
+        };
+        if needed > self.allocated {
+            let file_bytes = self.file.bytes().map_err(fault)?;
+            let least = round_up(needed, PAGE_BYTES).max(file_bytes).min(limit);
+            let chunk = least.max(self.allocated + self.chunk).min(limit);
+            // On a disk that is nearly full the whole chunk may not fit while what is needed does.
+            let from = self.allocated;
+            let to = match dir::allocate(&self.file.file, from, chunk) {
+                Ok(()) => chunk,
+                Err(_) => {
+                    dir::allocate(&self.file.file, from, least).map(|()| least).map_err(fault)?
+                }
+            };
+            self.allocated = to;
+            self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
+        }
+        let ahead = (needed + AHEAD_BYTES).min(self.allocated);
+        match self.map.make_ready(ahead) {
+            // A page that cannot be had now: no room, by another name.
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(fault(error).of_kind(ErrorKind::StorageFull))
+            }
+            other => other.map_err(fault),
+        }
+    }
+
+    /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.
+    #[inline]
+    pub(crate) fn write(&mut self, kind: Kind, seq: u64, payload: &[u8]) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(kind, payload.len() as u64);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        fill(body, payload);
+        seal(body, seed(salt, at, word), seq, word.len());
+        hook!("append.written");
+        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+    }
+
+    /// Writes all frames of a batch, `room` bytes, and publishes the first one's commit word last.
+    pub(crate) fn write_batch(&mut self, start: u64, records: &[&[u8]], room: u64) -> Option<()> {
+        let first_at = self.map.end();
+        let salt = self.file.header.salt;
+        let last = records.len() - 1;
+        let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
+        let mut first_word = CommitWord::VACANT;
+        let mut first_crc = 0;
+        let mut at = first_at;
+        for (index, payload) in records.iter().enumerate() {
+            let kind = match index {
+                0 => Kind::First,
+                _ if index == last => Kind::Last,
+                _ => Kind::Middle,
+            };
+            let word = CommitWord::new(kind, payload.len() as u64);
+            if index == 0 {
+                first_word = word;
+            } else {
+                let (commit, behind) = rest.split_at_mut(COMMIT_BYTES as usize);
+                commit.copy_from_slice(&commit_bytes(word));
+                rest = behind;
+            }
+            let (body, behind) = rest.split_at_mut((word.frame_bytes() - COMMIT_BYTES) as usize);
+            fill(body, payload);
+            let seed = seed(salt, at, word) ^ tie(kind, first_crc);
+            let crc = seal(body, seed, start + index as u64, word.len());
+            if index == 0 {
+                first_crc = crc;
+            }
+            at += word.frame_bytes();
+            rest = behind;
+            hook!("batch.frame_written");
+        }
+        self.map.publish(room, first_word.bits()).then_some(())
+    }
+
+    /// Commits a record whose payload stands in place already.
+    #[inline]
+    pub(crate) fn commit_in_place(&mut self, seq: u64, len: u64) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(Kind::Single, len);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        let padding = &mut body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..];
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
+        seal(body, seed(salt, at, word), seq, len);
+        hook!("slot.sealed");
+        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+    }
+
+    pub(crate) fn write_end(&mut self, seq: u64) -> Option<()> {
+        let at = self.map.end();
+        let word = CommitWord::new(Kind::End, 0);
+        let salt = self.file.header.salt;
+        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + EMPTY_FRAME_BYTES)?;
+        seal(body, seed(salt, at, word), seq, 0);
+        self.map.publish_last(word.bits()).then_some(())
+    }
+}
+
+/// Puts a payload, and zeros behind it, into a frame without its commit word.
+#[inline]
+fn fill(body: &mut [u8], payload: &[u8]) {
+    let (_header, place) = body.split_at_mut((HEADER_BYTES - COMMIT_BYTES) as usize);
+    // The padding lies in the last 16 bytes: one store of known size, most of it soon covered.
+    if let Some(last) = place.last_chunk_mut::<{ ALIGN as usize }>() {
+        *last = [0; ALIGN as usize];
+    }
+    place[..payload.len()].copy_from_slice(payload);
+}
