@@ -296,7 +296,7 @@ fn attack_10_both_headers_rotten_lose_exactly_their_segment() -> Result<()> {
 #[test]
 fn attack_11_on_a_live_page_a_rotten_frame_is_damage_though_nothing_was_synced() -> Result<()> {
     let dir = tempdir();
-    crate::kill::killed_after(dir.path(), 30);
+    crate::support::killed_after(dir.path(), 30);
     let segment = segments(dir.path())[0].clone();
     let count = records(&segment).len() as u64;
     assert!(count >= 30);

@@ -156,7 +156,7 @@ fn attack_19_a_sparse_copy_on_a_full_disk_is_an_error() -> Result<()> {
 fn attack_41_a_killed_log_opens_on_a_full_disk() -> Result<()> {
     let Some(disk) = Disk::new(16) else { return Ok(()) };
     let (path, copy) = (disk.path().join("log"), disk.path().join("copy"));
-    crate::kill::killed_after(&path, 40);
+    crate::support::killed_after(&path, 40);
     run("cp", &["-r", path.to_str().unwrap(), copy.to_str().unwrap()]).unwrap();
     disk.fill(0);
     for (path, live) in [(&path, true), (&copy, false)] {
