@@ -131,13 +131,14 @@ fn a_fixed_view_stays_while_others_append() {
     }
     let reader = log.reader();
     thread::scope(|scope| {
-        scope.spawn(|| append_all(&log, 0));
+        let appending = scope.spawn(|| append_all(&log, 0));
         for _ in 0..30 {
             let records = everything(&reader).records;
             assert!(
                 records.iter().map(|(_, data)| thread_and_count(data)).eq((0..100).map(|n| (9, n)))
             );
         }
+        appending.join().unwrap();
     });
     assert_eq!((reader.next_seq(), log.next_seq()), (100, 100 + u64::from(APPENDS)));
 }
@@ -227,7 +228,7 @@ fn opening_and_closing_from_many_threads_is_never_in_use() {
     let turns = AtomicU32::new(0);
     let together = Barrier::new(6);
     thread::scope(|scope| {
-        for thread in 0..6_u32 {
+        for number in 0..6_u32 {
             let (home, turns, together) = (home.path(), &turns, &together);
             scope.spawn(move || {
                 for turn in 0..40 {
@@ -235,9 +236,13 @@ fn opening_and_closing_from_many_threads_is_never_in_use() {
                         together.wait();
                     }
                     let log = open(home).unwrap();
-                    log.append(payload(thread, turn)).unwrap();
+                    log.append(payload(number, turn)).unwrap();
                     turns.fetch_add(1, Ordering::Relaxed);
-                    match (thread + turn) % 3 {
+                    if number == 0 && turn % 8 == 4 {
+                        // Longer than an opener waits for a lock that somebody holds.
+                        thread::sleep(Duration::from_millis(250));
+                    }
+                    match (number + turn) % 3 {
                         0 => log.close().unwrap(),
                         1 => drop(log),
                         _ => drop((log.clone(), log.reader(), log)),

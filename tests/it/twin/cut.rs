@@ -12,6 +12,13 @@ use crate::support::{DATA_START, SMALL, image, read, segments};
 
 const SECTOR_BYTES: usize = 512;
 
+/// Whether files that were not there at the last sync may be lost whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum New {
+    MayBeLost,
+    IsThere,
+}
+
 impl Twin {
     /// G2, G5: a copy as the disk would have it: what was synced, and any sectors of the rest.
     pub(super) fn cut_the_power(&mut self) {
@@ -30,7 +37,10 @@ impl Twin {
         }
         let now = image(&self.path());
         if self.rng.u32(0..4) > 0 {
-            lose_sectors(&mut self.rng, synced.path(), now.path());
+            lose_sectors(&mut self.rng, synced.path(), now.path(), New::MayBeLost);
+        }
+        if self.rng.bool() {
+            self.cut_again(now.path(), durable);
         }
         let next_seq = self.survives(now.path(), durable);
         let cut_in_a_batch =
@@ -44,6 +54,34 @@ impl Twin {
         let log = self.log();
         let mut writer = log.writer().unwrap();
         self.reserve(&mut writer, log.max_record());
+    }
+
+    /// ATTACKS 4: what a first cut took must not come back behind what was appended in its place, though
+    /// it has the same sizes and a second cut takes the zeros between.
+    fn cut_again(&mut self, path: &Path, durable: u64) {
+        let first = image(path);
+        // SAFETY: only this test touches the directory, and only through maplog.
+        let log = unsafe { Log::options().segment_bytes(SMALL).open(path) }.unwrap();
+        let kept = (log.next_seq() - self.first_seq) as usize;
+        let mut expected = self.records[..kept].to_vec();
+        let most = self.rng.usize(0..10);
+        let fit = self.records[kept..].iter().filter(|lost| lost.len() as u64 <= log.max_record());
+        for lost in fit.take(most) {
+            let other: Vec<_> = lost.iter().map(|byte| byte ^ 0x55).collect();
+            log.append(&other).unwrap();
+            expected.push(other);
+        }
+        let second = image(path);
+        drop(log);
+        lose_sectors(&mut self.rng, first.path(), second.path(), New::IsThere);
+        compare_prefix(&read(second.path()).unwrap(), self.first_seq, &expected, durable);
+        // The caller goes on with what the first cut left.
+        for file in fs::read_dir(path).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        for file in segments(first.path()) {
+            fs::copy(&file, path.join(file.file_name().unwrap())).unwrap();
+        }
     }
 
     /// Opens an image; gives where it ends.
@@ -80,10 +118,10 @@ impl Twin {
 /// Makes `now`, an image, what a power cut may leave when `synced` was the last state that is known
 /// to be on the disk: of every file any sectors of frames, of new files any at all. Headers are
 /// synced before their file has its name, and slots claim nothing that was not synced.
-fn lose_sectors(rng: &mut Rng, synced: &Path, now: &Path) {
+fn lose_sectors(rng: &mut Rng, synced: &Path, now: &Path, new: New) {
     for file in segments(now) {
         let before = fs::read(synced.join(file.file_name().unwrap())).ok();
-        if before.is_none() && rng.u32(0..3) == 0 {
+        if before.is_none() && new == New::MayBeLost && rng.u32(0..3) == 0 {
             fs::remove_file(&file).unwrap();
             continue;
         }
