@@ -231,10 +231,8 @@ fn opening_and_closing_from_many_threads_is_never_in_use() {
         for number in 0..6_u32 {
             let (home, turns, together) = (home.path(), &turns, &together);
             scope.spawn(move || {
+                together.wait();
                 for turn in 0..40 {
-                    if turn % 8 == 0 {
-                        together.wait();
-                    }
                     let log = open(home).unwrap();
                     log.append(payload(number, turn)).unwrap();
                     turns.fetch_add(1, Ordering::Relaxed);
