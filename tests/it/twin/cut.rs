@@ -12,7 +12,7 @@ use crate::support::{DATA_START, SMALL, image, read, segments};
 
 const SECTOR_BYTES: usize = 512;
 /// So many outcomes of the second cut are looked at.
-const SECOND_CUTS: usize = 6;
+const SECOND_CUTS: usize = 2;
 
 /// Whether files that were not there at the last sync may be lost whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
