@@ -165,7 +165,8 @@ pub fn killed_after(log: &Path, records: usize) {
     use std::io::BufRead;
     let mut child = child("support::appends_until_it_dies", &[("LOG", log.to_str().unwrap())]);
     let out = std::io::BufReader::new(child.stdout.take().unwrap());
-    let told = out.lines().map_while(std::result::Result::ok).filter(|line| line.starts_with("seq "));
+    let told =
+        out.lines().map_while(std::result::Result::ok).filter(|line| line.starts_with("seq "));
     assert_eq!(told.take(records).count(), records);
     child.kill().unwrap();
     child.wait().unwrap();
