@@ -351,3 +351,7 @@ impl<S: Source> Source for Metered<'_, S> {
         self.source.crc(from, to, seed)
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;
