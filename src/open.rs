@@ -97,7 +97,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let Opened { appender, spans, unsynced, log_id, recovery } = opened;
     let home = Home {
         birth: attachment.birth(),
-        site: Arc::new(Site::of_log(dir, page, spans)),
+        site: Arc::new(Site::of_log(dir, page, spans, log_id)),
         owner: Owner::default(),
         log_id,
         segment_bytes: options.segment_bytes,
@@ -167,6 +167,12 @@ impl Opened {
         let initial = Initial { end, epoch, first_seq, durable_seq };
         page.initialise(&initial)
             .map_err(|source| Error::io("initialising the page", source).at_path(dir.path()))?;
+        let log_id = match log_id {
+            Some(log_id) => log_id,
+            // No segment has a header left: what is appended from now on is a log of its own.
+            None => dir::random()
+                .map_err(|source| Error::io("drawing an id", source).at_path(dir.path()))?,
+        };
         let appender = Appender::new(end, plan, epoch, last_id);
         Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
     }

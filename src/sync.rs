@@ -206,8 +206,12 @@ impl Noted {
             self.counter = newest.map_or(0, |slot| slot.counter);
             self.segment_id = id;
         }
+        let Some(counter) = self.counter.checked_add(1) else {
+            // Nobody syncs so often: the number was forged.
+            return Err(home.error(ErrorKind::OutOfRange, "a slot's counter is at its end"));
+        };
         let slot = Slot {
-            counter: self.counter + 1,
+            counter,
             epoch: tip.header.epoch,
             durable_offset: end.offset,
             durable_seq: end.seq,

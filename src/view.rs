@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -19,7 +19,7 @@ use crate::map::End;
 use crate::scan::{Rules, Seen, look};
 use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
-use crate::survey::{Live, Span, list, spans, survey};
+use crate::survey::{Live, Span, list, of_another_log, spans, survey};
 
 /// A log as its readers see it.
 pub(crate) struct Site {
@@ -27,6 +27,8 @@ pub(crate) struct Site {
     page: Option<Page>,
     listing: Mutex<Listing>,
     mapped: Mutex<HashMap<u64, Weak<ReadSegment>>>,
+    /// What all segments must have, known from the first that was looked at.
+    log_id: OnceLock<[u8; 16]>,
 }
 
 /// The segments at one moment.
@@ -51,9 +53,10 @@ const TRIES: usize = 10;
 
 impl Site {
     /// For the appending process, which initialised `page`.
-    pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>) -> Self {
-        let listing = Listing { counter: page.directory(), spans: spans.into() };
-        Site { dir, page: Some(page), listing: Mutex::new(listing), mapped: Mutex::default() }
+    pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
+        let listing = Mutex::new(Listing { counter: page.directory(), spans: spans.into() });
+        let mapped = Mutex::default();
+        Site { dir, page: Some(page), listing, mapped, log_id: OnceLock::from(log_id) }
     }
 
     /// For a reader in any process; changes and creates nothing.
@@ -65,7 +68,8 @@ impl Site {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             other => other.map_err(at)?,
         };
-        Ok(Site { dir, page, listing: Mutex::default(), mapped: Mutex::default() })
+        let (listing, mapped) = Default::default();
+        Ok(Site { dir, page, listing, mapped, log_id: OnceLock::new() })
     }
 
     /// The page of a log that this process appends to.
@@ -176,6 +180,9 @@ impl Site {
             return Err(Error::new(ErrorKind::NotALog, text).at_path(self.dir.path()));
         }
         let found = survey(&self.dir, &names, None)?;
+        if let Some(log_id) = found.log_id {
+            self.log_id.get_or_init(|| log_id);
+        }
         Ok(View {
             spans: found.spans.into(),
             first_seq: found.first_seq,
@@ -199,6 +206,9 @@ impl Site {
             return Ok(segment.clone());
         }
         let file = SegmentFile::open_to_read(&self.dir, name)?;
+        if *self.log_id.get_or_init(|| file.header.log_id) != file.header.log_id {
+            return Err(of_another_log(&self.dir, name));
+        }
         let at = |source| {
             Error::io("mapping a segment", source).at_path(self.dir.path()).in_segment(name.id)
         };

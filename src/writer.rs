@@ -309,7 +309,8 @@ impl Appender {
     /// The log ended unclean: nothing is written into what was found. What is durable when this
     /// returns is the new segment's name, so that its epoch is never given twice.
     fn start_afresh(&mut self, home: &Home, room: u64) -> Result<()> {
-        let epoch = self.epoch + 1;
+        let epoch = self.epoch.checked_add(1);
+        let epoch = epoch.ok_or_else(|| used_up(home, "the log has used all epochs"))?;
         let created = self.create(home, Reason::Recovery, epoch, room)?;
         self.adopt(home, created);
         home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
@@ -336,8 +337,9 @@ impl Appender {
     fn create(&mut self, home: &Home, reason: Reason, epoch: u64, room: u64) -> Result<Created> {
         home.check_place()?;
         let page = home.page();
+        let id = self.last_id.checked_add(1);
         let new = NewSegment {
-            id: self.last_id + 1,
+            id: id.ok_or_else(|| used_up(home, "the log has used all segment ids"))?,
             base_seq: self.next_seq,
             reason,
             epoch,
@@ -367,6 +369,12 @@ impl Appender {
 fn too_large(home: &Home, len: u64, limit: u64) -> Error {
     let text = format!("a record of {len} bytes, of at most {limit} with segments of this size");
     Error::new(ErrorKind::TooLarge, text).at_path(home.dir().path())
+}
+
+/// Nobody appends so much: the number was forged.
+#[cold]
+fn used_up(home: &Home, what: &'static str) -> Error {
+    home.error(ErrorKind::OutOfRange, what)
 }
 
 /// Room was made before anything is written, so this says that this crate counted wrong: the record

@@ -3,9 +3,9 @@
 //! Does not know: what follows from it.
 
 use super::walk::run;
-use super::{Live, Recovery, Span};
+use super::{Live, Recovery, Span, of_another_log};
 use crate::dir::Dir;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::format::ALIGN;
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::{HEADER_BYTES as DATA_START, MAX_SEGMENT_BYTES};
@@ -44,6 +44,8 @@ pub(super) struct Surveyor<'a> {
     pub(super) visits: Vec<Visit>,
     /// The highest sequence number below which everything is known to have been durable.
     pub(super) evidence: u64,
+    /// The marks behind the first place that called for them are in `evidence`.
+    pub(super) claims_taken_in: bool,
     /// The highest that a slot names.
     pub(super) first_seq: Option<u64>,
     pub(super) epoch: u64,
@@ -75,16 +77,29 @@ impl Surveyor<'_> {
             slots = file.slots().map_err(|source| self.fault(span, source))?;
             segment_bytes = file.header.segment_bytes;
             self.epoch = self.epoch.max(file.header.epoch);
-            let log_id = *self.log_id.get_or_insert(file.header.log_id);
-            if log_id != file.header.log_id {
-                let text = format!("{} belongs to another log", name.file_name());
-                return Err(Error::new(ErrorKind::NotALog, text)
-                    .at_path(self.dir.path())
-                    .in_segment(name.id));
-            }
+            self.check_log(file)?;
         }
         self.visits.push(Visit { file, slots, resync: Resync::new(segment_bytes) });
         Ok(())
+    }
+
+    /// All segments are of one log.
+    fn check_log(&mut self, file: &SegmentFile) -> Result<()> {
+        let log_id = *self.log_id.get_or_insert(file.header.log_id);
+        if log_id == file.header.log_id { Ok(()) } else { Err(of_another_log(self.dir, file.name)) }
+    }
+
+    /// A last segment that was copied in from another log would speak for all: the first one, too,
+    /// is asked whose it is.
+    pub(super) fn check_first(&mut self) -> Result<()> {
+        if self.visits.len() == self.spans.len() {
+            return Ok(());
+        }
+        match SegmentFile::open_to_read(self.dir, self.spans[0].name) {
+            Ok(file) => self.check_log(&file),
+            Err(error) if error.kind() == ErrorKind::Damaged => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn visited(&self, span: usize) -> &Visit {

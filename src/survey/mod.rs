@@ -80,7 +80,8 @@ pub(crate) struct Survey {
     pub(crate) durable_seq: u64,
     /// The highest seen.
     pub(crate) epoch: u64,
-    pub(crate) log_id: [u8; 16],
+    /// `None` if no segment could tell.
+    pub(crate) log_id: Option<[u8; 16]>,
     pub(crate) plan: Plan,
     pub(crate) report: Recovery,
 }
@@ -139,4 +140,10 @@ pub(crate) fn spans(names: &[SegmentName]) -> Vec<Span> {
     }
     spans.reverse();
     spans
+}
+
+/// The error for a segment that has another log's id than the last.
+pub(crate) fn of_another_log(dir: &Dir, name: SegmentName) -> Error {
+    let text = format!("{} and the last segment are not of one log", name.file_name());
+    Error::new(ErrorKind::NotALog, text).at_path(dir.path()).in_segment(name.id)
 }

@@ -27,6 +27,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
         dir,
         live: live.is_some(),
         evidence: 0,
+        claims_taken_in: false,
         first_seq: None,
         epoch: 0,
         log_id: None,
@@ -35,6 +36,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
         visits: Vec::new(),
     };
     let start = surveyor.start()?;
+    surveyor.check_first()?;
     if let Some(live) = live {
         surveyor.believe(live);
     }
@@ -167,8 +169,11 @@ impl Surveyor<'_> {
         let slots = self.slots_seen(place);
         let settled = successor == Successor::Fits
             || stop == Stop::Vacant && (self.live || slots == SlotsSeen::ClosedHere);
-        if !settled {
+        if !settled && !self.claims_taken_in {
+            // Once is enough: the first unsettled place lies before all later ones. At each of them
+            // anew, a segment full of gaps would cost its size squared.
             self.claims_behind(place)?;
+            self.claims_taken_in = true;
         }
         let below_evidence = place.seq < self.evidence;
         Ok(Scene { live: self.live, stop, below_evidence, slots, successor })
@@ -246,7 +251,7 @@ impl Surveyor<'_> {
             first_seq,
             durable_seq,
             epoch: self.epoch,
-            log_id: self.log_id.unwrap_or_default(),
+            log_id: self.log_id,
             plan,
             report: self.report,
         }
