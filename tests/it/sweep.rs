@@ -2,6 +2,8 @@
 //! real gives the outcome that docs/durability.md names, every record that is left, and exactly
 //! the ranges that are not.
 
+#![allow(clippy::print_stdout)]
+
 mod model;
 
 use std::fs::{self, File};
