@@ -292,5 +292,9 @@ pub(super) fn run<S: Source>(
         *seq = (*seq + records).min(rules.cut_seq);
         *at = next;
     }
-    Ok(Some(Stop::EndFrame))
+    // The share is full, but not necessarily with its end frame.
+    Ok(Some(match look(source, rules, *at, *seq)? {
+        Seen::Vacant => Stop::Vacant,
+        _ => Stop::EndFrame,
+    }))
 }
