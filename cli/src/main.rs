@@ -1,2 +1,66 @@
-//! The maplog command.
-fn main() {}
+//! The `maplog` command: append lines to a log, write its records out, look at it.
+//!
+//! Uses the public API of the library only. One file for each command.
+
+mod append;
+mod cat;
+mod failure;
+mod open;
+mod stat;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// An append-only log of records in memory-mapped files.
+///
+/// LOG is a directory. Nothing but maplog may change the files in it while a command runs.
+#[derive(Parser)]
+#[command(name = "maplog", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 all is well, 1 damage was found, 2 wrong usage or an error.
+
+Example:
+  printf 'one\\ntwo\\n' | maplog append demo.log
+  maplog cat demo.log";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Append lines from files or standard input, a record for each.
+    Append(append::Args),
+    /// Write records to standard output, a newline behind each.
+    Cat(cat::Args),
+    /// Tell how much there is of a log.
+    Stat(stat::Args),
+}
+
+/// What a command that did its work found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Fine,
+    Damage,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Append(args) => append::run(&args),
+        Command::Cat(args) => cat::run(&args),
+        Command::Stat(args) => stat::run(&args),
+    };
+    match done {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Damage) => ExitCode::from(1),
+        Err(failure) => {
+            failure::report(&failure);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `maplog cat`: the records of a log, each followed by a newline.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use maplog::{Reader, Record};
+
+use crate::failure::report;
+use crate::{Failure, Outcome, open};
+
+/// Write records to standard output, a newline behind each.
+///
+/// It writes what was in the log when it started. Where records are damaged it says on standard error
+/// which are lost, and goes on behind them.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The log's directory
+    log: PathBuf,
+    /// The sequence number to start at; the log's first if not given
+    #[arg(long, value_name = "N")]
+    from: Option<u64>,
+    /// Stop after N sequence numbers; a lost record counts
+    #[arg(short = 'n', value_name = "N")]
+    count: Option<u64>,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error. A reader of the output
+that wants no more of it is no error.
+
+Example:
+  printf 'one\\ntwo\\nthree\\n' | maplog append demo.log
+  maplog cat demo.log
+  maplog cat demo.log --from 1 -n 1";
+
+/// Written at once.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// After so many bytes of records the reader lets go of what it mapped, but not before it is through
+/// a segment: coming back to its middle costs a walk from its start.
+const LET_GO_BYTES: u64 = 128 << 20;
+
+/// At least what a record takes in the log beside its bytes.
+const RECORD_BYTES: u64 = 16;
+
+pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
+    let mut reader = open::to_read(&args.log)?;
+    let from = args.from.unwrap_or(reader.first_seq());
+    let count = args.count.unwrap_or(u64::MAX);
+    check_in_log(&reader, from)?;
+    let asked = from..from.saturating_add(count).min(reader.next_seq());
+
+    let mut output = Output::new().map_err(|error| Failure::io("standard output", &error))?;
+    let written = write_all(&mut reader, asked, &mut output);
+    match written.and_then(|()| Ok(output.out.flush()?)) {
+        Err(Stop::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(Stop::Write(error)) => return Err(Failure::io("standard output", &error)),
+        Err(Stop::Read(failure)) => return Err(failure),
+        Ok(()) => {}
+    }
+    Ok(if output.damaged { Outcome::Damage } else { Outcome::Fine })
+}
+
+fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
+    let (first, next) = (reader.first_seq(), reader.next_seq());
+    if from < first {
+        return Err(Failure::new(format!(
+            "record {from} is gone; the first that is left is {first}"
+        )));
+    }
+    if from > next {
+        return Err(Failure::new(format!("record {from} does not exist yet; the next is {next}")));
+    }
+    Ok(())
+}
+
+/// Why the writing ended early.
+enum Stop {
+    Write(io::Error),
+    Read(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Write(error)
+    }
+}
+
+/// Standard output without the search for newlines of its own, and what was found on the way.
+struct Output {
+    out: BufWriter<File>,
+    damaged: bool,
+}
+
+impl Output {
+    fn new() -> io::Result<Self> {
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Ok(Output { out: BufWriter::with_capacity(WRITE_BYTES, out), damaged: false })
+    }
+
+    #[inline]
+    fn record(&mut self, record: Record<'_>) -> io::Result<()> {
+        self.out.write_all(record.data())?;
+        self.out.write_all(b"\n")
+    }
+
+    /// What comes before a loss is written before the loss is told.
+    fn lost(&mut self, lost: &Range<u64>, why: &maplog::Error) -> io::Result<()> {
+        self.damaged = true;
+        self.out.flush()?;
+        let Range { start, end } = lost;
+        let records = if end - start == 1 { "record" } else { "records" };
+        report(&format_args!("lost {records} {start}..{end}: {why}"));
+        Ok(())
+    }
+}
+
+fn write_all(reader: &mut Reader, asked: Range<u64>, output: &mut Output) -> Result<(), Stop> {
+    let stats = reader.stats().map_err(|error| Stop::Read(error.into()))?;
+    let let_go_bytes = LET_GO_BYTES.max(stats.bytes / stats.segments.max(1));
+    let mut next = asked.start;
+    loop {
+        next = write_some(reader, next..asked.end, let_go_bytes, output)?;
+        if next >= asked.end {
+            return Ok(());
+        }
+        reader.refresh().map_err(|error| Stop::Read(error.into()))?;
+        check_in_log(reader, next).map_err(Stop::Read)?;
+    }
+}
+
+/// Writes records up to about `let_go_bytes`; gives the next.
+fn write_some(
+    reader: &Reader,
+    asked: Range<u64>,
+    let_go_bytes: u64,
+    output: &mut Output,
+) -> Result<u64, Stop> {
+    let mut passed_bytes = 0;
+    for item in reader.range(asked.clone()) {
+        match item {
+            Ok(record) => {
+                output.record(record)?;
+                passed_bytes += record.data().len() as u64 + RECORD_BYTES;
+                if passed_bytes >= let_go_bytes {
+                    return Ok(record.seq() + 1);
+                }
+            }
+            Err(error) => match error.lost() {
+                Some(lost) => output.lost(&lost, &error)?,
+                None => return Err(Stop::Read(error.into())),
+            },
+        }
+    }
+    Ok(asked.end)
+}

@@ -1,0 +1,83 @@
+//! Why a command gave up, in one sentence that also says what to do.
+
+use std::fmt::{self, Display};
+use std::io::{self, Write};
+
+use maplog::{Error, ErrorKind};
+
+/// A sentence for standard error.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(sentence: impl Into<String>) -> Self {
+        Failure(sentence.into())
+    }
+
+    /// For a failure of the system: `doing` completes the sentence "while ...".
+    pub(crate) fn io(doing: impl Display, error: &io::Error) -> Self {
+        Failure(format!("{doing}: {error}"))
+    }
+
+    /// The same failure, with where it happened before it.
+    pub(crate) fn at(self, place: impl Display) -> Self {
+        Failure(format!("{place}: {}", self.0))
+    }
+
+    /// The same failure, with what was done until then behind it.
+    pub(crate) fn after(self, done: impl Display) -> Self {
+        Failure(format!("{}; {done}", self.0))
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        // Of these the kind and the path say it all; the library's text tells how it noticed.
+        let brief = matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InUse
+        );
+        let what = match error.path() {
+            Some(path) if brief => format!("{}: {}", error.kind(), path.display()),
+            _ => error.to_string(),
+        };
+        match advice(error.kind()) {
+            Some(advice) => Failure(format!("{what}; {advice}")),
+            None => Failure(what),
+        }
+    }
+}
+
+/// What whoever runs the command can do about it.
+fn advice(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::NotFound => {
+            "check the path (`maplog append` creates a log, but not the directories above it)"
+        }
+        ErrorKind::NotALog => "name the directory that `maplog append` made",
+        ErrorKind::PermissionDenied => {
+            "run it as a user who may open the log's directory and files"
+        }
+        ErrorKind::InUse => "end that process first; `maplog cat` and `maplog stat` work meanwhile",
+        ErrorKind::TooLarge => "split it, or give larger segments with --segment-size",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room and append the rest",
+        ErrorKind::FileSizeLimit => "raise it (`ulimit -f`) and append the rest",
+        ErrorKind::AddressSpace => "raise the memory limit (`ulimit -v`)",
+        ErrorKind::TooManyOpenFiles => "raise the limit (`ulimit -n`)",
+        ErrorKind::ReadOnly => "a log there can only be read",
+        ErrorKind::UnsupportedVersion | ErrorKind::UnsupportedFeature => "use a newer maplog",
+        ErrorKind::LockTimeout => "find the process that holds it and try again",
+        _ => return None,
+    })
+}
+
+/// Tells standard error; where that cannot be written to, nobody is left to tell.
+pub(crate) fn report(sentence: &impl Display) {
+    let _nobody_to_tell = writeln!(io::stderr().lock(), "maplog: {sentence}");
+}
