@@ -57,17 +57,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let log = open::to_append(&args.log, &options)?;
     let mut tally = Tally::new(log.next_seq());
     let appended = append_all(&log, &args.files, &mut tally);
-    let durability = settle(log, args.sync);
-    let (durability, failed) = match (appended, durability) {
-        (Ok(()), Ok(durability)) => (durability, None),
-        (Err(failure), Ok(durability)) => (durability, Some(failure)),
-        (Ok(()), Err(failure)) => (Durability::Unknown, Some(failure)),
-        (Err(first), Err(second)) => (Durability::Unknown, Some(first.after(second))),
-    };
-    let summary = tally.summary(durability);
-    match failed {
-        Some(failure) => Err(failure.after(format_args!("until then {summary}"))),
-        None => say(&summary),
+    let settled = settle(log, args.sync);
+    let durability = settled.as_ref().map_or(Durability::Unknown, |durability| *durability);
+    match appended.and(settled) {
+        Ok(_) => say(&tally.summary(durability)),
+        Err(failure) => Err(failure.after(tally.until_then(durability))),
     }
 }
 

@@ -54,8 +54,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     check_in_log(&reader, from)?;
     let asked = from..from.saturating_add(count).min(reader.next_seq());
 
-    let mut output = Output::new().map_err(|error| Failure::io("standard output", &error))?;
-    let written = write_all(&mut reader, asked, &mut output);
+    let mut output = Output::new(unbuffered_stdout()?);
+    let let_go_bytes = let_go_bytes(&reader)?;
+    let written = write_all(&mut reader, asked, let_go_bytes, &mut output);
     match written.and_then(|()| Ok(output.out.flush()?)) {
         Err(Stop::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(Stop::Write(error)) => return Err(Failure::io("standard output", &error)),
@@ -90,16 +91,15 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Standard output without the search for newlines of its own, and what was found on the way.
-struct Output {
-    out: BufWriter<File>,
+/// Where the records go, and what was found on the way.
+struct Output<W: Write> {
+    out: BufWriter<W>,
     damaged: bool,
 }
 
-impl Output {
-    fn new() -> io::Result<Self> {
-        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Ok(Output { out: BufWriter::with_capacity(WRITE_BYTES, out), damaged: false })
+impl<W: Write> Output<W> {
+    fn new(out: W) -> Self {
+        Output { out: BufWriter::with_capacity(WRITE_BYTES, out), damaged: false }
     }
 
     #[inline]
@@ -119,9 +119,23 @@ impl Output {
     }
 }
 
-fn write_all(reader: &mut Reader, asked: Range<u64>, output: &mut Output) -> Result<(), Stop> {
-    let stats = reader.stats().map_err(|error| Stop::Read(error.into()))?;
-    let let_go_bytes = LET_GO_BYTES.max(stats.bytes / stats.segments.max(1));
+/// Standard output without its own buffer, which would search all of it for newlines.
+fn unbuffered_stdout() -> Result<File, Failure> {
+    let fd = io::stdout().as_fd().try_clone_to_owned();
+    fd.map(File::from).map_err(|error| Failure::io("standard output", &error))
+}
+
+fn let_go_bytes(reader: &Reader) -> Result<u64, Failure> {
+    let stats = reader.stats()?;
+    Ok(LET_GO_BYTES.max(stats.bytes / stats.segments.max(1)))
+}
+
+fn write_all<W: Write>(
+    reader: &mut Reader,
+    asked: Range<u64>,
+    let_go_bytes: u64,
+    output: &mut Output<W>,
+) -> Result<(), Stop> {
     let mut next = asked.start;
     loop {
         next = write_some(reader, next..asked.end, let_go_bytes, output)?;
@@ -134,11 +148,11 @@ fn write_all(reader: &mut Reader, asked: Range<u64>, output: &mut Output) -> Res
 }
 
 /// Writes records up to about `let_go_bytes`; gives the next.
-fn write_some(
+fn write_some<W: Write>(
     reader: &Reader,
     asked: Range<u64>,
     let_go_bytes: u64,
-    output: &mut Output,
+    output: &mut Output<W>,
 ) -> Result<u64, Stop> {
     let mut passed_bytes = 0;
     for item in reader.range(asked.clone()) {
@@ -157,4 +171,34 @@ fn write_some(
         }
     }
     Ok(asked.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letting_go_of_the_mapping_after_every_record_changes_nothing_that_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = maplog::Log::options().segment_bytes(16 * 1024);
+        let log = open::to_append(&dir.path().join("log"), &options).unwrap();
+        let mut expected = Vec::new();
+        for number in 0..1000 {
+            let record = format!("record {number}").repeat(number % 7);
+            log.append(&record).unwrap();
+            if (10..990).contains(&number) {
+                expected.extend_from_slice(record.as_bytes());
+                expected.push(b'\n');
+            }
+        }
+        assert!(log.stats().unwrap().segments > 3);
+        for let_go_bytes in [1, 100, 30_000, u64::MAX] {
+            let mut reader = open::to_read(log.path()).unwrap();
+            log.append("appended after the reader was opened").unwrap();
+            let mut output = Output::new(Vec::new());
+            assert!(write_all(&mut reader, 10..990, let_go_bytes, &mut output).is_ok());
+            assert!(output.out.into_inner().unwrap() == expected, "by {let_go_bytes}");
+            assert!(!output.damaged);
+        }
+    }
 }

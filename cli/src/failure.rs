@@ -7,32 +7,40 @@ use maplog::{Error, ErrorKind};
 
 /// A sentence for standard error.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    sentence: String,
+    is_damage: bool,
+}
 
 impl Failure {
     pub(crate) fn new(sentence: impl Into<String>) -> Self {
-        Failure(sentence.into())
+        Failure { sentence: sentence.into(), is_damage: false }
     }
 
-    /// For a failure of the system: `doing` completes the sentence "while ...".
-    pub(crate) fn io(doing: impl Display, error: &io::Error) -> Self {
-        Failure(format!("{doing}: {error}"))
+    /// For a failure of the system with `what`.
+    pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
+        Failure::new(format!("{what}: {error}"))
     }
 
     /// The same failure, with where it happened before it.
     pub(crate) fn at(self, place: impl Display) -> Self {
-        Failure(format!("{place}: {}", self.0))
+        Failure { sentence: format!("{place}: {}", self.sentence), ..self }
     }
 
     /// The same failure, with what was done until then behind it.
     pub(crate) fn after(self, done: impl Display) -> Self {
-        Failure(format!("{}; {done}", self.0))
+        Failure { sentence: format!("{}; {done}", self.sentence), ..self }
+    }
+
+    /// The log is damaged, so much that the command cannot go on.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.is_damage
     }
 }
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
@@ -47,10 +55,11 @@ impl From<Error> for Failure {
             Some(path) if brief => format!("{}: {}", error.kind(), path.display()),
             _ => error.to_string(),
         };
-        match advice(error.kind()) {
-            Some(advice) => Failure(format!("{what}; {advice}")),
-            None => Failure(what),
-        }
+        let sentence = match advice(error.kind()) {
+            Some(advice) => format!("{what}; {advice}"),
+            None => what,
+        };
+        Failure { sentence, is_damage: error.kind() == ErrorKind::Damaged }
     }
 }
 
@@ -72,6 +81,9 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::TooManyOpenFiles => "raise the limit (`ulimit -n`)",
         ErrorKind::ReadOnly => "a log there can only be read",
         ErrorKind::UnsupportedVersion | ErrorKind::UnsupportedFeature => "use a newer maplog",
+        ErrorKind::InvalidOption => "give another --segment-size",
+        ErrorKind::Poisoned => "`maplog cat` reads what it holds",
+        ErrorKind::Damaged => "restore the log's files from a copy",
         ErrorKind::LockTimeout => "find the process that holds it and try again",
         _ => return None,
     })

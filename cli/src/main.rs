@@ -34,11 +34,8 @@ Example:
 
 #[derive(Subcommand)]
 enum Command {
-    /// Append lines from files or standard input, a record for each.
     Append(append::Args),
-    /// Write records to standard output, a newline behind each.
     Cat(cat::Args),
-    /// Tell how much there is of a log.
     Stat(stat::Args),
 }
 
@@ -60,7 +57,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Damage) => ExitCode::from(1),
         Err(failure) => {
             failure::report(&failure);
-            ExitCode::from(2)
+            ExitCode::from(if failure.is_damage() { 1 } else { 2 })
         }
     }
 }

@@ -32,21 +32,38 @@ impl Tally {
         self.bytes += bytes as u64;
     }
 
+    /// How the command ends that appended all it was given.
     pub(super) fn summary(&self, durability: Durability) -> String {
         let took = self.since.elapsed();
-        let records = self.next_seq - self.first_seq;
-        let noun = if records == 1 { "record" } else { "records" };
-        let rate = records as f64 / took.as_secs_f64().max(1e-9);
+        let rate = self.records() as f64 / took.as_secs_f64().max(1e-9);
+        let advice = match durability {
+            Durability::NotSynced if self.records() > 0 => {
+                ": a power cut may take them; --sync makes them durable"
+            }
+            _ => "",
+        };
         format!(
-            "appended {} {noun} ({}..{}), {} bytes in {} ({} records/s), {}",
-            Grouped(records),
-            self.first_seq,
-            self.next_seq,
-            Grouped(self.bytes),
+            "{}, {} in {} ({} records/s), {}{advice}",
+            self.appended(),
+            counted(self.bytes, "byte"),
             rounded(took),
             Grouped(rate as u64),
             durability.phrase(),
         )
+    }
+
+    /// What stands behind the failure that ended the command.
+    pub(super) fn until_then(&self, durability: Durability) -> String {
+        format!("{} until then, {}", self.appended(), durability.phrase())
+    }
+
+    fn appended(&self) -> String {
+        let records = counted(self.records(), "record");
+        format!("appended {records} ({}..{})", self.first_seq, self.next_seq)
+    }
+
+    fn records(&self) -> u64 {
+        self.next_seq - self.first_seq
     }
 }
 
@@ -54,10 +71,15 @@ impl Durability {
     fn phrase(self) -> &'static str {
         match self {
             Self::Durable => "durable",
-            Self::NotSynced => "not synced: a power cut may take them; --sync makes them durable",
+            Self::NotSynced => "not synced",
             Self::Unknown => "not known to be durable",
         }
     }
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", Grouped(number))
 }
 
 fn rounded(took: Duration) -> String {

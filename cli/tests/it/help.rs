@@ -1,0 +1,64 @@
+//! Every `--help` has an example, and the examples work.
+
+use std::process::Command;
+
+use crate::support::{MAPLOG, Ran, Scratch};
+
+fn help(args: &[&str]) -> String {
+    let ran = Scratch::new().run(&[args, &["--help"]].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    ran.text()
+}
+
+/// The commands of the example that ends the help.
+fn example(help: &str) -> &str {
+    help.split_once("\nExample:\n").unwrap_or_else(|| panic!("no example in {help}")).1
+}
+
+fn run(script: &str) -> String {
+    let here = Scratch::new();
+    let bin = std::path::Path::new(MAPLOG).parent().unwrap().display();
+    let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", script]).env("PATH", path).current_dir(here.path());
+    let ran = Ran::from(shell.output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{script}");
+    ran.text()
+}
+
+#[test]
+fn the_examples_do_what_they_show() {
+    let general = run(example(&help(&[])));
+    assert!(general.ends_with(" durable\none\ntwo\n"), "{general}");
+
+    let append = run(example(&help(&["append"])));
+    let lines: Vec<_> = append.lines().collect();
+    assert_eq!(lines.len(), 2, "{append}");
+    assert!(lines[0].starts_with("appended 2 records (0..2), 6 bytes in "), "{append}");
+    assert!(lines[1].starts_with("appended 1 record (2..3), 5 bytes in "), "{append}");
+    assert!(lines[1].ends_with(", durable"), "{append}");
+
+    let cat = run(example(&help(&["cat"])));
+    assert!(cat.ends_with(" durable\none\ntwo\nthree\ntwo\n"), "{cat}");
+
+    let stat = run(example(&help(&["stat"])));
+    assert!(
+        stat.contains("\nlog       demo.log\nrecords   2\nfirst     0\nnext      2\n"),
+        "{stat}"
+    );
+}
+
+#[test]
+fn every_help_tells_the_exit_codes_and_the_short_one_is_the_same_example() {
+    for command in [&[][..], &["append"], &["cat"], &["stat"]] {
+        let long = help(command);
+        assert!(long.contains("\nExit status: 0 all is well, "), "{long}");
+        assert!(long.contains(" 2 wrong usage or an error"), "{long}");
+        let short = Scratch::new().run(&[command, &["-h"]].concat()).text();
+        assert_eq!(example(&short), example(&long));
+    }
+    for command in [&[][..], &["cat"]] {
+        let help = help(command);
+        assert!(help.contains(" 1 damage was found") || help.contains(" 1 records are damaged"));
+    }
+}

@@ -1,0 +1,11 @@
+//! The command as its users meet it: real processes, real files, real pipes.
+#![allow(missing_docs, unreachable_pub, clippy::print_stderr)]
+
+mod appending;
+mod damage;
+mod help;
+mod pipes;
+mod reading;
+mod refusals;
+mod round_trip;
+mod support;
