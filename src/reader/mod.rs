@@ -23,8 +23,8 @@ pub use record::{Record, SharedRecord};
 ///
 /// It needs read permission only, takes no lock, and never makes a writer wait (G10). Every record is
 /// checked against its CRC-32 when it is read (G3). What it lent stays as it is, and stays mapped,
-/// until [`refresh`](Self::refresh) or the reader's end: a reader that goes through a very long log
-/// maps one segment after the other.
+/// until [`release`](Self::release), [`refresh`](Self::refresh) or the reader's end: a reader that goes
+/// through a very long log maps one segment after the other.
 ///
 /// A reader may outlive the [`Log`](crate::Log) that it came from.
 pub struct Reader {
@@ -57,7 +57,7 @@ impl Reader {
     }
 
     pub(crate) fn new(site: Arc<Site>, view: View) -> Self {
-        let pinned = view.spans.iter().map(|_| OnceLock::new()).collect();
+        let pinned = unpinned(&view);
         Reader { site, view, pinned, verify: true }
     }
 
@@ -69,6 +69,12 @@ impl Reader {
         let view = self.site.view()?;
         *self = Reader { verify: self.verify, ..Self::new(self.site.clone(), view) };
         Ok(())
+    }
+
+    /// Lets go of what was mapped so far, and keeps the view: for going through a log that is larger
+    /// than what should be mapped at once. What is read again is mapped again.
+    pub fn release(&mut self) {
+        self.pinned = unpinned(&self.view);
     }
 
     /// Turns the comparing of checksums off or on. Records that are not known to be durable are
@@ -199,6 +205,10 @@ impl Reader {
         let segment = self.site.map(&self.view, &self.view.spans[index])?;
         Ok(pin.get_or_init(|| segment))
     }
+}
+
+fn unpinned(view: &View) -> Box<[OnceLock<Arc<ReadSegment>>]> {
+    view.spans.iter().map(|_| OnceLock::new()).collect()
 }
 
 impl fmt::Debug for Reader {
