@@ -108,14 +108,12 @@ impl<W: Write> Output<W> {
         self.out.write_all(b"\n")
     }
 
-    /// What comes before a loss is written before the loss is told.
-    fn lost(&mut self, lost: &Range<u64>, why: &maplog::Error) -> io::Result<()> {
+    /// What comes before a loss is written before the loss is told, which nothing prevents.
+    fn lost(&mut self, error: &maplog::Error) -> io::Result<()> {
         self.damaged = true;
-        self.out.flush()?;
-        let Range { start, end } = lost;
-        let records = if end - start == 1 { "record" } else { "records" };
-        report(&format_args!("lost {records} {start}..{end}: {why}"));
-        Ok(())
+        let flushed = self.out.flush();
+        report(error);
+        flushed
     }
 }
 
@@ -142,8 +140,7 @@ fn write_all<W: Write>(
         if next >= asked.end {
             return Ok(());
         }
-        reader.refresh().map_err(|error| Stop::Read(error.into()))?;
-        check_in_log(reader, next).map_err(Stop::Read)?;
+        reader.release();
     }
 }
 
@@ -164,10 +161,8 @@ fn write_some<W: Write>(
                     return Ok(record.seq() + 1);
                 }
             }
-            Err(error) => match error.lost() {
-                Some(lost) => output.lost(&lost, &error)?,
-                None => return Err(Stop::Read(error.into())),
-            },
+            Err(error) if error.lost().is_some() => output.lost(&error)?,
+            Err(error) => return Err(Stop::Read(error.into())),
         }
     }
     Ok(asked.end)
