@@ -16,7 +16,8 @@ pub(super) struct Tally {
 #[derive(Clone, Copy)]
 pub(super) enum Durability {
     Durable,
-    NotSynced,
+    /// Only records below this number are known to survive it.
+    Below(u64),
     /// The sync failed.
     Unknown,
 }
@@ -36,25 +37,20 @@ impl Tally {
     pub(super) fn summary(&self, durability: Durability) -> String {
         let took = self.since.elapsed();
         let rate = self.records() as f64 / took.as_secs_f64().max(1e-9);
-        let advice = match durability {
-            Durability::NotSynced if self.records() > 0 => {
-                ": a power cut may take them; --sync makes them durable"
-            }
-            _ => "",
-        };
         format!(
-            "{}, {} in {} ({} records/s), {}{advice}",
+            "{}, {} in {} ({} records/s), {}{}",
             self.appended(),
             counted(self.bytes, "byte"),
             rounded(took),
             Grouped(rate as u64),
-            durability.phrase(),
+            self.phrase(durability),
+            self.advice(durability),
         )
     }
 
     /// What stands behind the failure that ended the command.
     pub(super) fn until_then(&self, durability: Durability) -> String {
-        format!("{} until then, {}", self.appended(), durability.phrase())
+        format!("{} until then, {}", self.appended(), self.phrase(durability))
     }
 
     fn appended(&self) -> String {
@@ -65,14 +61,25 @@ impl Tally {
     fn records(&self) -> u64 {
         self.next_seq - self.first_seq
     }
-}
 
-impl Durability {
-    fn phrase(self) -> &'static str {
-        match self {
-            Self::Durable => "durable",
-            Self::NotSynced => "not synced",
-            Self::Unknown => "not known to be durable",
+    fn phrase(&self, durability: Durability) -> String {
+        match durability {
+            Durability::Durable => "durable".to_owned(),
+            Durability::Below(seq) if seq > self.first_seq => format!("synced below {seq}"),
+            Durability::Below(_) => "not synced".to_owned(),
+            Durability::Unknown => "not known to be durable".to_owned(),
+        }
+    }
+
+    fn advice(&self, durability: Durability) -> &'static str {
+        match durability {
+            Durability::Below(seq) if seq > self.first_seq => {
+                ": a power cut may take the rest; --sync makes it durable"
+            }
+            Durability::Below(_) if self.records() > 0 => {
+                ": a power cut may take them; --sync makes them durable"
+            }
+            _ => "",
         }
     }
 }
@@ -87,5 +94,42 @@ fn rounded(took: Duration) -> String {
         seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
         seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),
         seconds => format!("{:.0} us", seconds * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_what_a_power_cut_may_take() {
+        let cases = [
+            (5, 9, Durability::Durable, "durable"),
+            (
+                5,
+                9,
+                Durability::Below(5),
+                "not synced: a power cut may take them; --sync makes them durable",
+            ),
+            (
+                5,
+                9,
+                Durability::Below(2),
+                "not synced: a power cut may take them; --sync makes them durable",
+            ),
+            (
+                5,
+                9,
+                Durability::Below(7),
+                "synced below 7: a power cut may take the rest; --sync makes it durable",
+            ),
+            (5, 5, Durability::Below(2), "not synced"),
+            (5, 9, Durability::Unknown, "not known to be durable"),
+        ];
+        for (first_seq, next_seq, durability, expected) in cases {
+            let tally = Tally { first_seq, next_seq, ..Tally::new(0) };
+            let summary = tally.summary(durability);
+            assert!(summary.ends_with(&format!(" records/s), {expected}")), "{summary}");
+        }
     }
 }
