@@ -23,7 +23,7 @@ use crate::options::{Options, SyncPolicy};
 use crate::registry::{Entered, Registered, Registry, enter};
 use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
-use crate::survey::{Recovery, Span, Survey, list, spans, survey};
+use crate::survey::{Plan, Recovery, Span, Survey, list, spans, survey};
 use crate::view::Site;
 use crate::writer::Appender;
 
@@ -142,6 +142,7 @@ impl Opened {
             epoch: new.epoch,
             first_seq: new.first_seq,
             durable_seq: new.durable_seq,
+            fresh: false,
         };
         page.initialise(&initial).map_err(fault)?;
         let mut unsynced = Unsynced::default();
@@ -164,7 +165,8 @@ impl Opened {
                 }
             }
         }
-        let initial = Initial { end, epoch, first_seq, durable_seq };
+        let fresh = plan == Plan::Fresh;
+        let initial = Initial { end, epoch, first_seq, durable_seq, fresh };
         page.initialise(&initial)
             .map_err(|source| Error::io("initialising the page", source).at_path(dir.path()))?;
         let log_id = match log_id {

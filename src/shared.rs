@@ -29,6 +29,8 @@ pub(crate) struct Initial {
     pub(crate) epoch: u64,
     pub(crate) first_seq: u64,
     pub(crate) durable_seq: u64,
+    /// The next append has to go into a fresh segment.
+    pub(crate) fresh: bool,
 }
 
 impl Page {
@@ -96,6 +98,7 @@ impl Page {
         store(page::FIRST_SEQ, initial.first_seq);
         store(page::POISON, 0);
         store(page::INTENT, 0);
+        store(page::FRESH, initial.fresh.into());
         store(page::LOCK, 0);
         // Even: whoever died while it was odd no longer renames anything. Moved on, so that no
         // listing from before counts.
@@ -181,6 +184,17 @@ impl Page {
         (0..page::PARTICIPANTS).any(|participant| self.map.load(page::syncing(participant)) != 0)
     }
 
+    /// True while the next append has to go into a fresh segment, whoever does it: an opening that
+    /// appended nothing leaves a live page over what a crash left.
+    pub(crate) fn is_fresh_due(&self) -> bool {
+        self.map.load(page::FRESH) != 0
+    }
+
+    /// The fresh segment is there.
+    pub(crate) fn fresh_is_done(&self) {
+        self.map.store(page::FRESH, 0);
+    }
+
     /// Moves when a file is renamed or unlinked: odd while that is under way.
     pub(crate) fn directory(&self) -> u64 {
         self.map.load(page::DIRECTORY)
@@ -212,7 +226,13 @@ mod tests {
     fn page(dir: &Dir) -> io::Result<Page> {
         let page = Page::open(dir, 0o640)?;
         let end = End { segment_id: 2, offset: 8192, seq: 40 };
-        page.initialise(&Initial { end, epoch: 257, first_seq: 10, durable_seq: 30 })?;
+        page.initialise(&Initial {
+            end,
+            epoch: 257,
+            first_seq: 10,
+            durable_seq: 30,
+            fresh: false,
+        })?;
         Ok(page)
     }
 

@@ -233,6 +233,7 @@ impl Site {
             durable_seq: page.durable_seq(),
             first_seq: page.first_seq(),
             epoch: page.epoch(),
+            fresh_due: page.is_fresh_due(),
         }
     }
 }

@@ -316,6 +316,7 @@ impl Appender {
         home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
         self.epoch = epoch;
         home.page().set_epoch(epoch);
+        home.page().fresh_is_done();
         self.committed(home, 0);
         Ok(())
     }

@@ -32,9 +32,11 @@ pub(crate) const POISON: Field<8> = FIRST_SEQ.then();
 pub(crate) const DIRECTORY: Field<8> = POISON.then();
 /// The id of a segment that is about to get its name.
 pub(crate) const INTENT: Field<8> = DIRECTORY.then();
+/// Not zero while the next append has to go into a fresh segment.
+pub(crate) const FRESH: Field<8> = INTENT.then();
 
 /// The append lock's word.
-pub(crate) const LOCK: Field<8> = INTENT.then_aligned(GROUP);
+pub(crate) const LOCK: Field<8> = FRESH.then_aligned(GROUP);
 
 /// Which of the two copies of the end counts: the one of its lowest bit. Written by the lock's
 /// holder alone.

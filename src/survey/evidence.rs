@@ -25,6 +25,8 @@ pub(super) struct Place {
 pub(super) struct Visit {
     pub(super) file: Option<SegmentFile>,
     pub(super) slots: Slots,
+    /// Bytes of the file that can hold header and frames.
+    pub(super) bytes: u64,
     pub(super) resync: Resync,
 }
 
@@ -38,7 +40,8 @@ pub(super) struct Behind {
 
 pub(super) struct Surveyor<'a> {
     pub(super) dir: &'a Dir,
-    pub(super) live: bool,
+    /// The page cache holds what was stored, in the order it was: a zero word is the end.
+    pub(super) in_order: bool,
     pub(super) spans: Vec<Span>,
     /// The last of the spans, in descending order.
     pub(super) visits: Vec<Visit>,
@@ -54,11 +57,16 @@ pub(super) struct Surveyor<'a> {
 }
 
 impl Surveyor<'_> {
-    /// The newest durable position that the log has noted, or the start of the log.
-    pub(super) fn start(&mut self) -> Result<Place> {
+    /// The end that a live page holds, or one before it; else the newest durable position that the
+    /// log has noted, or its start.
+    pub(super) fn start(&mut self, live: Option<Live>) -> Result<Place> {
         for span in (0..self.spans.len()).rev() {
             self.visit(span)?;
-            if let Some(place) = self.noted_position(span)? {
+            let noted = self.noted_position(span);
+            let stored =
+                live.map(|live| live.end).filter(|end| end.segment_id == self.spans[span].name.id);
+            let stored = stored.and_then(|end| self.place(span, end.offset, end.seq));
+            if let Some(place) = stored.or(noted) {
                 return Ok(place);
             }
         }
@@ -72,14 +80,15 @@ impl Surveyor<'_> {
             other => Some(other?),
         };
         let mut slots = Slots::NONE;
-        let mut segment_bytes = 0;
+        let (mut bytes, mut segment_bytes) = (0, 0);
         if let Some(file) = &file {
             slots = file.slots().map_err(|source| self.fault(span, source))?;
             segment_bytes = file.header.segment_bytes;
+            bytes = file.bytes().map_err(|source| self.fault(span, source))?.min(segment_bytes);
             self.epoch = self.epoch.max(file.header.epoch);
             self.check_log(file)?;
         }
-        self.visits.push(Visit { file, slots, resync: Resync::new(segment_bytes) });
+        self.visits.push(Visit { file, slots, bytes, resync: Resync::new(segment_bytes) });
         Ok(())
     }
 
@@ -111,25 +120,29 @@ impl Surveyor<'_> {
     }
 
     /// Takes in what the slots of `span` claim; gives the position that they note, if it lies there.
-    pub(super) fn noted_position(&mut self, span: usize) -> Result<Option<Place>> {
+    pub(super) fn noted_position(&mut self, span: usize) -> Option<Place> {
         let Span { name, end_seq } = self.spans[span];
         let visit = self.visited(span);
-        let (Some(file), Some(slot)) = (&visit.file, visit.slots.newest()) else {
-            return Ok(None);
-        };
-        let bytes = file.bytes().map_err(|source| self.fault(span, source))?;
-        let bytes = bytes.min(file.header.segment_bytes);
+        let slot = visit.slots.newest()?;
+        let bytes = visit.bytes;
         let Slot { epoch, durable_offset: at, durable_seq: seq, first_seq, .. } = slot;
         // A claim never exceeds its own place: so many records the file can hold, and where the log
         // was cut since.
         self.claim(seq.min(name.base_seq + bytes / ALIGN).min(end_seq));
         self.first_seq = self.first_seq.max(Some(first_seq));
         self.epoch = self.epoch.max(epoch);
-        let sane = (DATA_START..=bytes).contains(&at) && at.is_multiple_of(ALIGN);
-        // Nor does a position: it has no more records before it than fit there.
+        self.place(span, at, seq)
+    }
+
+    /// A position that is said to lie in `span`, if it can: inside the file, and with no more records
+    /// before it than fit there.
+    fn place(&self, span: usize, at: u64, seq: u64) -> Option<Place> {
+        let Span { name, end_seq } = self.spans[span];
+        let inside =
+            (DATA_START..=self.visited(span).bytes).contains(&at) && at.is_multiple_of(ALIGN);
         let before = at.saturating_sub(DATA_START) / ALIGN;
-        let here = sane && (name.base_seq..=end_seq.min(name.base_seq + before)).contains(&seq);
-        Ok(here.then_some(Place { span, at, seq }))
+        let fits = (name.base_seq..=end_seq.min(name.base_seq + before)).contains(&seq);
+        (inside && fits).then_some(Place { span, at, seq })
     }
 
     pub(super) fn claim(&mut self, seq: u64) {

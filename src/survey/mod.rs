@@ -93,6 +93,8 @@ pub(crate) struct Live {
     pub(crate) durable_seq: u64,
     pub(crate) first_seq: u64,
     pub(crate) epoch: u64,
+    /// What lies behind the end is what a crash left, though the page is live again.
+    pub(crate) fresh_due: bool,
 }
 
 /// How often a listing is made anew while names change under it.

@@ -25,7 +25,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
     let spans = spans(names);
     let mut surveyor = Surveyor {
         dir,
-        live: live.is_some(),
+        in_order: live.is_some_and(|live| !live.fresh_due),
         evidence: 0,
         claims_taken_in: false,
         first_seq: None,
@@ -35,7 +35,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
         spans,
         visits: Vec::new(),
     };
-    let start = surveyor.start()?;
+    let start = surveyor.start(live)?;
     surveyor.check_first()?;
     if let Some(live) = live {
         surveyor.believe(live);
@@ -111,7 +111,7 @@ impl Surveyor<'_> {
         let bytes = bytes.map_err(|source| self.fault(place.span, source))?;
         let Visit { file, slots, .. } = self.visited(place.span);
         let headless = file.is_none() || bytes < DATA_START && slots.newest().is_none();
-        if self.live || !headless {
+        if self.report.live || !headless {
             return Ok(known);
         }
         let held = (bytes.saturating_sub(DATA_START) / ALIGN).max(1);
@@ -168,7 +168,7 @@ impl Surveyor<'_> {
         };
         let slots = self.slots_seen(place);
         let settled = successor == Successor::Fits
-            || stop == Stop::Vacant && (self.live || slots == SlotsSeen::ClosedHere);
+            || stop == Stop::Vacant && (self.in_order || slots == SlotsSeen::ClosedHere);
         if !settled && !self.claims_taken_in {
             // Once is enough: the first unsettled place lies before all later ones. At each of them
             // anew, a segment full of gaps would cost its size squared.
@@ -176,7 +176,7 @@ impl Surveyor<'_> {
             self.claims_taken_in = true;
         }
         let below_evidence = place.seq < self.evidence;
-        Ok(Scene { live: self.live, stop, below_evidence, slots, successor })
+        Ok(Scene { live: self.in_order, stop, below_evidence, slots, successor })
     }
 
     fn slots_seen(&self, place: Place) -> SlotsSeen {

@@ -122,6 +122,30 @@ fn attack_4_a_batch_repeated_after_a_death_does_not_meet_its_dead_twin() -> Resu
     Ok(())
 }
 
+/// Attack 4, in two steps: who opens after a power cut and appends nothing leaves a page that is live,
+/// but what lies behind the end is no less what the cut left.
+#[test]
+fn attack_4_a_fresh_segment_is_still_due_for_the_next_opener() -> Result<()> {
+    let dir = tempdir();
+    let log = open(dir.path())?;
+    append(&log, 0..30);
+    let cut = image(dir.path());
+    drop(log);
+    let segment = segments(cut.path())[0].clone();
+    let gap = frame_of(&segment, 10);
+    zero(&segment, gap.offset..gap.next());
+    for _ in 0..3 {
+        let log = open(cut.path())?;
+        assert_eq!((log.next_seq(), log.recovery().clean), (10, false));
+    }
+    let log = open(cut.path())?;
+    assert_eq!(log.append(text(10))?, 10);
+    assert_eq!(segments(cut.path()).len(), 2, "written where dead frames lie");
+    append(&log, 11..12);
+    assert_eq!(everything(&log.reader()), all_but(12, &[]));
+    Ok(())
+}
+
 /// Attack 5: a segment that was rolled and never synced ends early; the next one, synced, does not
 /// join, and nothing appended later is cut by it.
 #[test]
@@ -303,7 +327,6 @@ fn attack_11_on_a_live_page_a_rotten_frame_is_damage_though_nothing_was_synced()
     flip(&segment, frame_of(&segment, 11).payload_at());
     let log = open(dir.path())?;
     assert!(log.recovery().live);
-    assert_eq!(log.recovery().lost, once(11..12));
     assert_eq!(everything(&log.reader()).lost, once(11..12));
     assert_eq!(log.next_seq(), count);
     Ok(())
