@@ -37,7 +37,7 @@ fn end(segment: &Path) -> usize {
 
 /// Reading gives exactly the records `0..count`, then those `lost`, and appending goes on behind.
 fn check_goes_on(log: &Path, count: u64, next_seq: u64) {
-    let lost: Vec<_> = [count..next_seq].into_iter().filter(|range| !range.is_empty()).collect();
+    let lost = Vec::from_iter((count < next_seq).then_some(count..next_seq));
     for reopened in [false, true] {
         let all = everything(&read(log).unwrap());
         let records: Vec<_> = (0..count).map(|seq| (seq, seq.to_le_bytes().to_vec())).collect();
@@ -236,6 +236,8 @@ fn attack_39_claims_of_a_part_that_was_cut_are_clipped_at_the_cut() -> Result<()
     Ok(())
 }
 
+type Forgery = Box<dyn Fn(&mut Forged)>;
+
 /// Numbers at the end of their range, each with a valid checksum.
 #[test]
 fn numbers_at_the_end_of_their_range_are_refused_or_survived() {
@@ -250,7 +252,7 @@ fn numbers_at_the_end_of_their_range_are_refused_or_survived() {
         }
     };
     let whole = Slot { counter: 2, epoch: 1, durable_offset: 8192, ..Slot::default() };
-    let forgeries: [(&str, Box<dyn Fn(&mut Forged)>); 9] = [
+    let forgeries: [(&str, Forgery); 9] = [
         ("epoch", Box::new(field(forge::EPOCH_AT, u64::MAX))),
         ("segment size", Box::new(field(forge::SEGMENT_BYTES_AT, 16 << 30))),
         ("segment size too large", Box::new(field(forge::SEGMENT_BYTES_AT, u64::MAX))),
