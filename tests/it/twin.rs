@@ -138,7 +138,7 @@ impl Twin {
             80..85 => self.look_at_an_old_reader(),
             85..93 => self.point_reads(),
             93..97 => self.compare_all(),
-            97..99 => self.cut_the_power(),
+            97 => self.cut_the_power(),
             _ => self.ask_the_handle(),
         }
         assert_eq!(self.log().next_seq(), self.next_seq());
