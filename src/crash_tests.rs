@@ -72,6 +72,15 @@ fn child() {
             let seq = slot.commit().unwrap();
             told(seq..seq + 1);
         },
+        // Many segments in doubt: the death comes inside the first sync.
+        "late sync" => {
+            for _ in 0..100 {
+                let seq = log.append(payload(log.next_seq())).unwrap();
+                told(seq..seq + 1);
+            }
+            log.sync().unwrap();
+        }
+        "open" => {}
         "sync" => loop {
             let seq = log.append(payload(log.next_seq())).unwrap();
             let durable = log.sync().unwrap();
@@ -201,4 +210,33 @@ fn a_death_while_the_log_is_created_leaves_a_log_or_none() {
 #[test]
 fn g2_a_death_inside_a_sync_loses_nothing_that_was_synced() {
     dies_and_goes_on("sync", &["sync.before_data", "sync.before_position"], 1);
+}
+
+/// G8, attack 16: a process dies inside a sync, and nobody saw how that ended. What was in doubt is
+/// copied, more than a segment of it, by one opener after the other that dies on the way.
+#[test]
+fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
+    let mut deaths = 0;
+    for hook in ["copy.before_name", "copy.before_directory_sync", "copy.done"] {
+        for count in [1, 2, 4, 7] {
+            let dir = tempdir();
+            let log = dir.path().join("log");
+            assert_eq!(killed(&log, "late sync", "sync.before_data"), 100);
+            assert_eq!(read(&log).len(), 100);
+            if hook == "copy.before_name" || count == 1 {
+                assert_eq!(killed(&log, "open", &format!("{hook}:{count}")), 0);
+                deaths += 1;
+            }
+            // As the page cache has it, for a reader before the next opening and after a power cut.
+            check(&log, 100, 1);
+            goes_on(copy(&log).path(), 100, 1, false);
+            let again = open(&log);
+            assert_eq!(again.recovery().copied, 100);
+            assert_eq!((again.durable_seq(), again.next_seq()), (100, 100));
+            drop(again);
+            check(&log, 100, 1);
+            goes_on(copy(&log).path(), 100, 1, false);
+        }
+    }
+    println!("{deaths} deaths among copies");
 }

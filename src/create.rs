@@ -57,27 +57,42 @@ pub(crate) struct Created {
 /// nothing of it remains but perhaps a left-over that the next call removes.
 pub(crate) fn create(dir: &Dir, page: &Page, new: &NewSegment) -> Result<Created> {
     let fault =
-        |source| Error::io("making a segment", source).at_path(dir.path()).in_segment(new.id);
+        |source| Error::io("naming a segment", source).at_path(dir.path()).in_segment(new.id);
+    let private = next_name(PARTICIPANT);
+    let created = build(dir, &private, new)?;
+    hook!("create.before_rename");
+    give_name(dir, page, &private, created.file.name).map_err(|source| {
+        // The error that counts is the first.
+        let _left_over = dir.remove_if_there(&private);
+        fault(source)
+    })?;
+    hook!("create.after_rename");
+    Ok(created)
+}
+
+/// Gives a built segment its name: from now on it is part of the log.
+pub(crate) fn give_name(
+    dir: &Dir,
+    page: &Page,
+    private: &str,
+    name: SegmentName,
+) -> io::Result<()> {
+    page.changing_names(|| dir.rename_new(private, &name.file_name()))
+}
+
+/// Builds a segment, with header and first slot on stable storage, under a private name.
+pub(crate) fn build(dir: &Dir, private: &str, new: &NewSegment) -> Result<Created> {
     if new.base_seq > MAX_SEQ {
         let full = Error::new(ErrorKind::OutOfRange, "the log has used all sequence numbers");
         return Err(full.at_path(dir.path()).at_seq(new.base_seq));
     }
-    let private = next_name(PARTICIPANT);
-    let made = build(dir, &private, new).and_then(|created| {
-        let name = created.file.name.file_name();
-        hook!("create.before_rename");
-        page.changing_names(|| dir.rename_new(&private, &name))?;
-        hook!("create.after_rename");
-        Ok(created)
-    });
-    made.map_err(|source| {
-        // The error that counts is the first.
-        let _left_over = dir.remove_if_there(&private);
-        fault(source)
+    write_new(dir, private, new).map_err(|source| {
+        let _left_over = dir.remove_if_there(private);
+        Error::io("making a segment", source).at_path(dir.path()).in_segment(new.id)
     })
 }
 
-fn build(dir: &Dir, private: &str, new: &NewSegment) -> io::Result<Created> {
+fn write_new(dir: &Dir, private: &str, new: &NewSegment) -> io::Result<Created> {
     dir.remove_if_there(private)?;
     let file = SegmentFile {
         name: SegmentName { id: new.id, base_seq: new.base_seq },

@@ -33,6 +33,8 @@ mod survey;
 mod tip;
 mod view;
 
+mod copy;
+
 mod home;
 mod reader;
 mod verify;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::attach::Gate;
+use crate::copy::copy_in_doubt;
 use crate::create::{NewSegment, create};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
@@ -81,16 +82,16 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let page =
         Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
     let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
-    if live && page.is_poisoned() {
-        let text = "it was closed after that; what it holds can be read with a Reader";
-        return Err(Error::new(ErrorKind::Poisoned, text).at_path(dir.path()));
-    }
     let names = list(&dir, Some(&page).filter(|_| live))?;
     let opened = match names.last() {
         None => Opened::create(&dir, &page, options)?,
         Some(last) => {
             let found = survey(&dir, &names, live.then(|| Site::live(&page)))?;
-            Opened::recover(&dir, &page, found, last.id)?
+            if live && (page.is_poisoned() || page.any_syncing()) {
+                Opened::rewrite(&dir, &page, found, last.id, options)?
+            } else {
+                Opened::recover(&dir, &page, found, last.id)?
+            }
         }
     };
     let attachment = gate.stay(&dir)?;
@@ -149,6 +150,40 @@ impl Opened {
         let appender = Appender::of_new_log(created, &mut unsynced);
         let recovery = Recovery { clean: true, ..Recovery::default() };
         Ok(Opened { appender, spans: spans(&[name]), unsynced, log_id, recovery })
+    }
+
+    /// Writes anew what a sync that failed, or that nobody saw the end of, left in doubt; then takes
+    /// over what is there. Until that is done the page says what it said, so that whoever opens the log
+    /// after an error or a death in between begins again.
+    fn rewrite(
+        dir: &Dir,
+        page: &Page,
+        found: Survey,
+        last_id: u64,
+        options: &Options,
+    ) -> Result<Self> {
+        let durable_seq = page.durable_seq().min(found.end.seq);
+        let mut live = Site::live(page);
+        let new = NewSegment {
+            id: last_id.saturating_add(1),
+            base_seq: durable_seq,
+            reason: Reason::Copy,
+            epoch: found.epoch,
+            log_id: found.log_id.unwrap_or_default(),
+            segment_bytes: options.segment_bytes,
+            durable_seq,
+            first_seq: found.first_seq,
+            room: 0,
+            mode: options.mode,
+        };
+        live.end = copy_in_doubt(dir, page, &found, durable_seq, new)?;
+        live.durable_seq = live.end.seq;
+        live.fresh_due = false;
+        let names = list(dir, Some(page))?;
+        let last_id = names.last().map_or(last_id, |last| last.id);
+        let mut again = survey(dir, &names, Some(live))?;
+        again.report = Recovery { copied: live.end.seq - durable_seq, ..found.report };
+        Self::recover(dir, page, again, last_id)
     }
 
     /// Takes over what a survey found. Nothing is written to any segment: that is for the first

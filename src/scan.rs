@@ -269,12 +269,11 @@ fn rest_of_batch<S: Source>(
     }
 }
 
-/// The payload length and the end of a frame that [`look`] found valid as part of a batch.
+/// The payload length and the end of a frame that [`look`] found valid, alone or in a batch.
 #[inline]
-pub(crate) fn member(frames: Frames<'_>, at: u64) -> (u64, u64) {
-    let Ok(bytes) = { frames }.sixteen(at);
-    let word = Header::decode(&bytes).word;
-    (word.len(), at + word.frame_bytes())
+pub(crate) fn place_of<S: Source>(source: &mut S, at: u64) -> Result<(u64, u64), S::Fault> {
+    let word = Header::decode(&source.sixteen(at)?).word;
+    Ok((word.len(), at + word.frame_bytes()))
 }
 
 /// The search for the next valid frame behind damage.

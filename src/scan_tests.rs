@@ -158,7 +158,7 @@ fn scan(
             Seen::Skipped { .. } | Seen::Refused => panic!("{seen:?}: {}", case()),
         };
         for seq in seq..seq + records {
-            let (len, behind) = member(source, at);
+            let Ok((len, behind)) = place_of(&mut { source }, at);
             let found = source.bytes(at + HEADER_BYTES, len);
             assert!(found == payloads[seq as usize], "wrong bytes as {seq}: {}", case());
             at = behind;

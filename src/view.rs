@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::MAX_SEQ;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
 use crate::map::End;
@@ -36,7 +35,28 @@ pub(crate) struct Site {
 struct Listing {
     /// The page's directory counter then.
     counter: u64,
+    /// All of them, those that are wholly cut included.
+    names: Vec<SegmentName>,
+    /// Their shares.
     spans: Arc<[Span]>,
+}
+
+impl Listing {
+    fn new(counter: u64, names: Vec<SegmentName>) -> Self {
+        let spans = spans(&names).into();
+        Listing { counter, names, spans }
+    }
+
+    /// The shares as they are while the log ends in the segment `tip`. Those behind it do not count
+    /// yet: they are being made, or copied, or about to be cut. `None` if `tip` is not there.
+    fn shares(&self, tip: u64) -> Option<Arc<[Span]>> {
+        if self.names.last().is_some_and(|last| last.id == tip) {
+            return Some(self.spans.clone());
+        }
+        let behind = self.names.partition_point(|name| name.id <= tip);
+        let until = &self.names[..behind];
+        until.last().is_some_and(|last| last.id == tip).then(|| spans(until).into())
+    }
 }
 
 /// The records from `first_seq` to `end.seq`, in these segments.
@@ -54,7 +74,8 @@ const TRIES: usize = 10;
 impl Site {
     /// For the appending process, which initialised `page`.
     pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
-        let listing = Mutex::new(Listing { counter: page.directory(), spans: spans.into() });
+        let names = spans.iter().map(|span| span.name).collect();
+        let listing = Mutex::new(Listing::new(page.directory(), names));
         let mapped = Mutex::default();
         Site { dir, page: Some(page), listing, mapped, log_id: OnceLock::from(log_id) }
     }
@@ -94,8 +115,7 @@ impl Site {
     fn live_view(&self, page: &Page) -> Result<View> {
         for _ in 0..TRIES {
             let end = page.end();
-            let listed = self.listed(page)?;
-            if let Some(view) = view_of(&listed, page, end) {
+            if let Some(view) = view_of(self.listed(page, end)?, page, end) {
                 return self.past_the_hint(view);
             }
             // The end is in a segment that came after the listing, or was never there.
@@ -134,29 +154,31 @@ impl Site {
     /// What is committed now, by what this process knows of its own segments. Never fails.
     pub(crate) fn own_view(&self, page: &Page) -> View {
         let end = page.end();
-        let listed = self.listing.lock().spans.clone();
-        if let Some(view) = view_of(&listed, page, end) {
+        let (shares, known) = {
+            let listing = self.listing.lock();
+            (listing.shares(end.segment_id), listing.spans.clone())
+        };
+        if let Some(view) = view_of(shares, page, end) {
             return view;
         }
         // A segment is known before the end moves there, but not in a child of `fork`, which does
         // not hear of what its parent makes. If it cannot list them either, it sees the log as
         // it was when the last one that it knows began.
         self.live_view(page).unwrap_or_else(|_| {
-            let last = listed.last().map_or(SegmentName { id: 0, base_seq: 0 }, |span| span.name);
+            let last = known.last().map_or(SegmentName { id: 0, base_seq: 0 }, |span| span.name);
             let end = End { segment_id: last.id, offset: DATA_START, seq: last.base_seq };
             let first_seq = page.first_seq().min(end.seq);
-            View { spans: listed, first_seq, end, durable_seq: page.durable_seq().min(end.seq) }
+            View { spans: known, first_seq, end, durable_seq: page.durable_seq().min(end.seq) }
         })
     }
 
-    fn listed(&self, page: &Page) -> Result<Arc<[Span]>> {
+    fn listed(&self, page: &Page, end: End) -> Result<Option<Arc<[Span]>>> {
         let mut listing = self.listing.lock();
         let counter = page.directory();
         if listing.counter != counter {
-            let names = list(&self.dir, Some(page))?;
-            *listing = Listing { counter, spans: spans(&names).into() };
+            *listing = Listing::new(counter, list(&self.dir, Some(page))?);
         }
-        Ok(listing.spans.clone())
+        Ok(listing.shares(end.segment_id))
     }
 
     /// The base of a segment that this process knows.
@@ -168,9 +190,9 @@ impl Site {
     /// The appending process tells of a segment that it made, before the log's end moves into it.
     pub(crate) fn add(&self, page: &Page, name: SegmentName) {
         let mut listing = self.listing.lock();
-        let mut names: Vec<_> = listing.spans.iter().map(|span| span.name).collect();
+        let mut names = std::mem::take(&mut listing.names);
         names.push(name);
-        *listing = Listing { counter: page.directory(), spans: spans(&names).into() };
+        *listing = Listing::new(page.directory(), names);
     }
 
     fn surveyed_view(&self, page: Option<&Page>) -> Result<View> {
@@ -238,17 +260,8 @@ impl Site {
     }
 }
 
-/// `None` if the segment that the log ends in is not among `spans`.
-fn view_of(spans: &Arc<[Span]>, page: &Page, end: End) -> Option<View> {
-    let tip = spans.iter().rposition(|span| span.name.id == end.segment_id)?;
-    let spans = if tip + 1 == spans.len() {
-        spans.clone()
-    } else {
-        // Segments behind the end: being made, or about to be cut.
-        let mut until: Vec<_> = spans[..=tip].into();
-        until[tip].end_seq = MAX_SEQ + 1;
-        until.into()
-    };
+/// `None` if there are no shares: the segment that the log ends in is not among those known.
+fn view_of(shares: Option<Arc<[Span]>>, page: &Page, end: End) -> Option<View> {
     let first_seq = page.first_seq().min(end.seq);
-    Some(View { spans, first_seq, end, durable_seq: page.durable_seq().min(end.seq) })
+    Some(View { spans: shares?, first_seq, end, durable_seq: page.durable_seq().min(end.seq) })
 }

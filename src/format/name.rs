@@ -36,6 +36,17 @@ pub(crate) fn next_name(participant: u64) -> String {
     format!("next-{participant}")
 }
 
+/// The private name of the `index`-th copy that is made of what a failed sync left in doubt.
+pub(crate) fn copy_name(index: usize) -> String {
+    format!("copy-{index}")
+}
+
+/// True for every name that [`copy_name`] gives.
+pub(crate) fn is_copy_name(name: &str) -> bool {
+    let index = name.strip_prefix("copy-").and_then(|index| index.parse().ok());
+    index.is_some_and(|index| copy_name(index) == name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

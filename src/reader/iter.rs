@@ -9,7 +9,7 @@ use super::{Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::HEADER_BYTES;
 use crate::format::header::HEADER_BYTES as DATA_START;
-use crate::scan::{Fault, Frames, Resync, Rules, Seen, look, member};
+use crate::scan::{Fault, Frames, Resync, Rules, Seen, look, place_of};
 use crate::segment::ReadSegment;
 
 /// Records of a [`Reader`], in order.
@@ -116,7 +116,7 @@ impl<'r> Cursor<'r> {
     #[inline]
     fn step_in_batch(&mut self) -> Step {
         self.in_batch -= 1;
-        let (len, next) = member(self.frames, self.at);
+        let Ok((len, next)) = place_of(&mut self.frames, self.at);
         Step::Record { len, next }
     }
 

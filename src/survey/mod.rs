@@ -31,6 +31,9 @@ pub struct Recovery {
     /// Records found lost on the way, in ascending order. What lies below the last durable position
     /// that the log had noted is not read at opening, and reported when it is.
     pub lost: Vec<Range<u64>>,
+    /// A sync had failed, or its process had died inside one: so many records, committed but not known to
+    /// be durable, were copied into fresh segments and synced.
+    pub copied: u64,
     /// What lay behind the end and is not part of the log any more. It stays on disk.
     pub cut: Option<CutTail>,
 }
