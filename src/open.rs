@@ -16,6 +16,7 @@ use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::frame_bytes;
 use crate::format::header::Reason;
+use crate::format::name::{SegmentName, may_lie_in_a_log};
 use crate::handle::Core;
 use crate::home::{Home, Unsynced};
 use crate::log::Log;
@@ -72,11 +73,24 @@ fn open_dir(path: &Path, options: &Options) -> Result<Dir> {
     }
 }
 
+/// Refuses what is no log and is not to become one: a directory that holds other things only was
+/// hardly meant. Once it is a log, other things in it do no harm.
+fn check_is_a_log(dir: &Dir, options: &Options) -> Result<()> {
+    let fault = |source| Error::io("listing the directory", source).at_path(dir.path());
+    let names = dir.names().map_err(fault)?;
+    let segments = names.iter().any(|name| SegmentName::parse(name).is_some());
+    let foreign = names.iter().find(|name| !may_lie_in_a_log(name));
+    let text = match foreign {
+        _ if segments => return Ok(()),
+        Some(foreign) => format!("the directory holds no segments, and other things, as {foreign}"),
+        None if !options.create => "the directory holds no segments".into(),
+        None => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::NotALog, text).at_path(dir.path()))
+}
+
 fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Result<Arc<Core>> {
-    if !options.create && list(&dir, None)?.is_empty() {
-        let text = "the directory holds no segments";
-        return Err(Error::new(ErrorKind::NotALog, text).at_path(dir.path()));
-    }
+    check_is_a_log(&dir, options)?;
     let gate = Gate::pass(&dir, options.mode)?;
     let fault = |doing, source, dir: &Dir| Error::io(doing, source).at_path(dir.path());
     let page =

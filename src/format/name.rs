@@ -31,6 +31,16 @@ impl SegmentName {
     }
 }
 
+/// True for a name that some part of a log has, or may have had while it was made; and for what a new
+/// file system has in its root.
+pub(crate) fn may_lie_in_a_log(name: &str) -> bool {
+    let known = [".", "..", SHARED, LOCK, "wake", "consumers", "lost+found"];
+    known.contains(&name)
+        || name.starts_with("next-")
+        || name.starts_with("copy-")
+        || SegmentName::parse(name).is_some()
+}
+
 /// The private name under which participant `n` builds a segment before it gets its own.
 pub(crate) fn next_name(participant: u64) -> String {
     format!("next-{participant}")

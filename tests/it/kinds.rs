@@ -227,6 +227,22 @@ fn a_segment_of_another_log_is_refused_wherever_it_lies() -> Result<()> {
     Ok(())
 }
 
+/// A directory of something else was hardly meant; the root of a new file system is as good as empty.
+#[test]
+fn no_log_is_made_among_other_things() -> Result<()> {
+    let dir = tempdir();
+    fs::write(dir.path().join("thesis.tex"), "not a log").unwrap();
+    let error = open(dir.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotALog);
+    assert!(error.to_string().contains("thesis.tex"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something was made");
+
+    let root = tempdir();
+    fs::create_dir(root.path().join("lost+found")).unwrap();
+    assert_eq!(open(root.path())?.append(b"first")?, 0);
+    Ok(())
+}
+
 #[test]
 fn foreign_files_are_no_business_of_the_log() -> Result<()> {
     let (log, next_seq) = closed_log();
