@@ -115,10 +115,10 @@ impl<'l> Writer<'l> {
         Writer { core, appender, _stays_on_its_thread: PhantomData }
     }
 
-    /// As [`Log::append`].
+    /// As [`Log::append`](crate::Log::append).
     ///
     /// # Errors
-    /// As [`Log::append`].
+    /// As [`Log::append`](crate::Log::append).
     #[inline]
     pub fn append(&mut self, record: impl AsRef<[u8]>) -> Result<u64> {
         let seq = self.appender.append(&self.core.home, &self.core.syncer, record.as_ref())?;
@@ -126,10 +126,10 @@ impl<'l> Writer<'l> {
         Ok(seq)
     }
 
-    /// As [`Log::append_batch`].
+    /// As [`Log::append_batch`](crate::Log::append_batch).
     ///
     /// # Errors
-    /// As [`Log::append_batch`].
+    /// As [`Log::append_batch`](crate::Log::append_batch).
     pub fn append_batch<T: AsRef<[u8]>>(&mut self, records: &[T]) -> Result<Range<u64>> {
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
         self.append_slices(&records)
@@ -145,7 +145,7 @@ impl<'l> Writer<'l> {
     /// the slot is committed.
     ///
     /// # Errors
-    /// As [`Log::append`].
+    /// As [`Log::append`](crate::Log::append).
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Slot<'_, 'l>> {
         self.appender.reserve(&self.core.home, &self.core.syncer, len as u64)?;
@@ -156,7 +156,7 @@ impl<'l> Writer<'l> {
     /// is not.
     ///
     /// # Errors
-    /// As [`Log::sync`].
+    /// As [`Log::sync`](crate::Log::sync).
     pub fn finish(self) -> Result<u64> {
         let core = self.core;
         drop(self);
