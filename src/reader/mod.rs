@@ -240,8 +240,9 @@ pub struct Stats {
     pub next_seq: u64,
     /// Every record below it is on stable storage.
     pub durable_seq: u64,
-    /// Segment files.
+    /// Segment files that hold a share of the log.
     pub segments: u64,
-    /// Their size, in bytes; of the last, with what is allocated ahead.
+    /// Their size, in bytes; of the last, with what is allocated ahead. Files that were cut as a whole
+    /// are not counted; [`verify`](crate::verify()) lists them.
     pub bytes: u64,
 }
