@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 
 use crate::format::frame::{
-    CHECKED_AT, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind, Mark, seed, tie,
+    CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind, Mark, seed, tie,
 };
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::{ALIGN, crc32};
@@ -238,9 +238,9 @@ fn frame<S: Source>(
         return Ok(Single::Invalid(Fault::TooLong));
     }
     if rules.check {
-        let seed = seed(rules.salt, at, word) ^ tie(kind, tied_to);
+        let seed = seed(rules.salt, at, word, header.flags_and_seq()) ^ tie(kind, tied_to);
         let end = at + HEADER_BYTES + word.len();
-        if source.crc(at + CHECKED_AT, end, seed)? != header.crc {
+        if source.crc(at + HEADER_BYTES, end, seed)? != header.crc {
             return Ok(Single::Invalid(Fault::Checksum));
         }
     }
@@ -346,7 +346,8 @@ impl<S: Source> Source for Metered<'_, S> {
     }
 
     fn crc(&mut self, from: u64, to: u64, seed: u32) -> Result<u32, S::Fault> {
-        self.checked_bytes += to - from;
+        // With the header, which the checksum covers too: a frame without payload is work as well.
+        self.checked_bytes += HEADER_BYTES + (to - from);
         self.source.crc(from, to, seed)
     }
 }

@@ -197,6 +197,52 @@ fn check_cuts(written: &Written, payloads: &[Vec<u8>]) -> usize {
     written.frames.len() + 1
 }
 
+/// Bytes whose every checksum is right, and how often one was asked for.
+struct Believed {
+    frames: Vec<u8>,
+    asked: u64,
+}
+
+impl Source for Believed {
+    type Fault = Infallible;
+
+    fn limit(&self) -> u64 {
+        Frames(&self.frames).limit()
+    }
+
+    fn sixteen(&mut self, at: u64) -> Result<[u8; HEADER_BYTES as usize], Infallible> {
+        Frames(&self.frames).sixteen(at)
+    }
+
+    fn crc(&mut self, from: u64, _to: u64, _seed: u32) -> Result<u32, Infallible> {
+        self.asked += 1;
+        let Ok(bytes) = self.sixteen(from - HEADER_BYTES);
+        Ok(Header::decode(&bytes).crc)
+    }
+}
+
+/// A forger can make many first frames that lead to one run of empty middle frames without a last one.
+#[test]
+fn frames_without_payload_count_in_the_search_for_the_next_one() {
+    const FIRSTS: usize = 64;
+    let mut source = Believed { frames: vec![0; SEGMENT_BYTES as usize], asked: 0 };
+    let run = (FIRSTS + 1) * 16;
+    for at in (16..source.frames.len()).step_by(16) {
+        let (kind, len, seq) = match at.checked_sub(run) {
+            None => (Kind::First, run - at - 16, 0),
+            Some(behind) => (Kind::Middle, 0, 1 + behind as u64 / 16),
+        };
+        let frame = &mut source.frames[at..at + 16];
+        frame[..4].copy_from_slice(&CommitWord::new(kind, len as u64).bits().to_le_bytes());
+        frame[8..].copy_from_slice(&seq.to_le_bytes());
+    }
+    let rules = Rules { salt: 1, cut_seq: MAX_SEQ + 1, check: true };
+    let found = Resync::new(SEGMENT_BYTES).next(&mut source, &rules, DATA_START, 0);
+    assert_eq!(found, Ok(None));
+    let frames = SEGMENT_BYTES / EMPTY_FRAME_BYTES;
+    assert!((frames..=5 * frames).contains(&source.asked), "{} checksums", source.asked);
+}
+
 #[test]
 #[allow(clippy::print_stdout)]
 fn every_flipped_bit_and_every_cut_loses_exactly_what_it_touched() {

@@ -87,7 +87,7 @@ impl TipSegment {
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
         fill(body, payload);
-        seal(body, seed(salt, at, word), seq, word.len());
+        seal(body, seed(salt, at, word, seq), seq, word.len());
         hook!("append.written");
         self.map.publish(word.frame_bytes(), word.bits()).then_some(())
     }
@@ -117,8 +117,9 @@ impl TipSegment {
             }
             let (body, behind) = rest.split_at_mut((word.frame_bytes() - COMMIT_BYTES) as usize);
             fill(body, payload);
-            let seed = seed(salt, at, word) ^ tie(kind, first_crc);
-            let crc = seal(body, seed, start + index as u64, word.len());
+            let seq = start + index as u64;
+            let seed = seed(salt, at, word, seq) ^ tie(kind, first_crc);
+            let crc = seal(body, seed, seq, word.len());
             if index == 0 {
                 first_crc = crc;
             }
@@ -140,7 +141,7 @@ impl TipSegment {
         if !padding.is_empty() {
             padding.fill(0);
         }
-        seal(body, seed(salt, at, word), seq, len);
+        seal(body, seed(salt, at, word, seq), seq, len);
         hook!("slot.sealed");
         self.map.publish(word.frame_bytes(), word.bits()).then_some(())
     }
@@ -150,7 +151,7 @@ impl TipSegment {
         let word = CommitWord::new(Kind::End, 0);
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + EMPTY_FRAME_BYTES)?;
-        seal(body, seed(salt, at, word), seq, 0);
+        seal(body, seed(salt, at, word, seq), seq, 0);
         self.map.publish_last(word.bits()).then_some(())
     }
 }

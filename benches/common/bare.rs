@@ -146,17 +146,17 @@ pub fn walk_log(segment: &MmapRaw) -> Walk {
                 break;
             }
             let place = (at / 16) as u32;
+            let seq = frame.add(8).cast::<u64>().read();
             let seed = place.wrapping_mul(0x9E37_79B1)
                 ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
+                ^ (seq as u32).wrapping_mul(0xC2B2_AE3D)
+                ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
                 ^ salt as u32;
             let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-            hasher.update(std::slice::from_raw_parts(frame.add(8), 8 + size));
+            hasher.update(std::slice::from_raw_parts(frame.add(HEADER_BYTES), size));
             assert!(hasher.finalize() == frame.add(4).cast::<u32>().read(), "checksum at {at}");
             match word >> 28 {
-                SINGLE => walk.add(
-                    frame.add(8).cast::<u64>().read(),
-                    std::slice::from_raw_parts(frame.add(HEADER_BYTES), size),
-                ),
+                SINGLE => walk.add(seq, std::slice::from_raw_parts(frame.add(HEADER_BYTES), size)),
                 MARK => {}
                 kind => panic!("kind {kind} at {at}"),
             }

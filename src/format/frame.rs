@@ -20,8 +20,6 @@ const SEQ: Field<8> = CRC.then();
 pub(crate) const HEADER_BYTES: u64 = SEQ.end() as u64;
 /// The commit word's bytes: what publishing stores last.
 pub(crate) const COMMIT_BYTES: u64 = COMMIT.end() as u64;
-/// Where the part that the checksum reads in one piece begins.
-pub(crate) const CHECKED_AT: u64 = CRC.end() as u64;
 
 const LENGTH_BITS: u32 = 28;
 const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
@@ -37,7 +35,6 @@ pub(crate) const MAX_SEQ: u64 = SEQ_MASK - 1;
 
 const _: () = assert!(HEADER_BYTES == ALIGN, "payloads are as aligned as frames");
 const _: () = assert!(COMMIT.at() == 0, "publishing stores the first word of a frame");
-const _: () = assert!(CHECKED_AT == SEQ.at() as u64, "the checked part is contiguous");
 
 /// What a frame is, by the code in its commit word. Zero is never a kind: a zero word says that nothing was committed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +147,12 @@ impl Header {
         self.flags_and_seq == seq
     }
 
+    /// As they stand in the header.
+    #[inline]
+    pub(crate) fn flags_and_seq(&self) -> u64 {
+        self.flags_and_seq
+    }
+
     /// The eight flag bits, all zero in version 1.
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
@@ -157,20 +160,32 @@ impl Header {
     }
 }
 
-/// Odd, so that no two places in a segment share a seed, nor two commit words at one place.
+/// Odd, so that another value of one of the four always gives another seed.
 const PLACE_FACTOR: u32 = 0x9E37_79B1;
 const WORD_FACTOR: u32 = 0x85EB_CA77;
+const SEQ_LOW_FACTOR: u32 = 0xC2B2_AE3D;
+const SEQ_HIGH_FACTOR: u32 = 0x27D4_EB2F;
 
-/// What a frame's checksum starts from: its salt, its place and its commit word. So one call over
-/// the sequence number and the payload, which are contiguous, covers everything a frame says, and a
-/// copy of a frame at another place or in another segment has another checksum.
+/// What a frame's checksum starts from: its salt, its place, and its header but for the checksum. So
+/// one call over the payload, which starts on a multiple of 16, covers everything a frame says.
+///
+/// Over one payload, another seed always gives another checksum. So one change alone is always found:
+/// of the place, of the commit word, of the lower or of the upper half of number and flags. Any others
+/// pass once in 2^32, but for flips of the same high bit in two of the last three: they often cancel
+/// out, and the highest bits always do. Then number or flags are not the ones expected.
 #[inline]
-pub(crate) fn seed(salt: u64, offset: u64, word: CommitWord) -> u32 {
+pub(crate) fn seed(salt: u64, offset: u64, word: CommitWord, flags_and_seq: u64) -> u32 {
     let salt = if broken!("no_salt") { 0 } else { salt };
     let place = if broken!("no_offset") { 0 } else { (offset / ALIGN) as u32 };
     let salt_high = (salt >> u32::BITS) as u32;
     let salt_low = salt as u32;
-    place.wrapping_mul(PLACE_FACTOR) ^ (word.0 ^ salt_high).wrapping_mul(WORD_FACTOR) ^ salt_low
+    let seq_high = (flags_and_seq >> u32::BITS) as u32;
+    let seq_low = flags_and_seq as u32;
+    place.wrapping_mul(PLACE_FACTOR)
+        ^ (word.0 ^ salt_high).wrapping_mul(WORD_FACTOR)
+        ^ seq_low.wrapping_mul(SEQ_LOW_FACTOR)
+        ^ seq_high.wrapping_mul(SEQ_HIGH_FACTOR)
+        ^ salt_low
 }
 
 /// What middle and last frames of a batch add to their seed: the checksum of its first frame, so
@@ -184,15 +199,13 @@ pub(crate) fn tie(kind: Kind, first_crc: u32) -> u32 {
 }
 
 /// Writes sequence number and checksum into `body`, a frame without its commit word whose payload
-/// already stands in place, and returns the checksum. `seed` includes the [`tie`].
+/// already stands in place, and returns the checksum. `seed` is made of `seq` and includes the [`tie`].
 #[inline]
 pub(crate) fn seal(body: &mut [u8], seed: u32, seq: u64, len: u64) -> u32 {
-    let (crc_bytes, checked) = body.split_at_mut((CHECKED_AT - COMMIT_BYTES) as usize);
-    let (seq_bytes, payload) = checked.split_at_mut((HEADER_BYTES - CHECKED_AT) as usize);
+    let (crc_bytes, rest) = body.split_at_mut(SEQ.at() - COMMIT.end());
+    let (seq_bytes, payload) = rest.split_at_mut(SEQ.end() - SEQ.at());
     seq_bytes.copy_from_slice(&seq.to_le_bytes());
-    // In two steps, since a load that spans the store of the number and that of the payload would
-    // wait until both have left the store buffer.
-    let crc = crc32(crc32(seed, &seq.to_le_bytes()), &payload[..len as usize]);
+    let crc = crc32(seed, &payload[..len as usize]);
     crc_bytes.copy_from_slice(&crc.to_le_bytes());
     crc
 }
@@ -253,12 +266,35 @@ mod tests {
         assert_eq!(CommitWord(LENGTH_MASK).kind(), None);
     }
 
-    #[test]
-    fn no_two_places_share_a_seed() {
-        let word = CommitWord::new(Kind::Single, 64);
-        let mut seeds: Vec<u32> = (0..100_000).map(|i| seed(77, i * ALIGN, word)).collect();
+    const SALT: u64 = 0x1122_3344_5566_7788;
+    const WORD: CommitWord = CommitWord::new(Kind::Single, 64);
+
+    fn all_differ(seed_of: impl Fn(u64) -> u32) {
+        let mut seeds: Vec<u32> = (0..100_000).map(seed_of).collect();
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 100_000);
+    }
+
+    #[test]
+    fn no_two_places_share_a_seed() {
+        all_differ(|i| seed(SALT, i * ALIGN, WORD, 5));
+    }
+
+    #[test]
+    fn no_two_lengths_share_a_seed_at_one_place() {
+        all_differ(|len| seed(SALT, 8192, CommitWord::new(Kind::Single, len), 5));
+    }
+
+    /// Each half of number and flags by itself, near zero and all over, with and without its highest
+    /// bit, which an even factor would drop.
+    #[test]
+    fn no_two_numbers_that_differ_in_one_half_share_a_seed_at_one_place() {
+        let spread = u64::from(u32::MAX) / 100_000;
+        for step in [1, spread] {
+            let half = |i: u64| i / 2 * step + ((i % 2) << 31);
+            all_differ(|i| seed(SALT, 8192, WORD, half(i)));
+            all_differ(|i| seed(SALT, 8192, WORD, half(i) << 32 | 5));
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::format::{
     BASE_SEQ_AT, COMPATIBLE_AT, CREATED_AT, END, EPOCH_AT, FIRST, Frame, HEADER_BYTES,
     HEADER_CRC_AT, Header, INCOMPATIBLE_AT, LAST, LOG_ID_AT, MARK, REASON_AT, REASON_FIRST,
     SALT_AT, SECTOR_BYTES, SEGMENT_BYTES_AT, SEGMENT_ID_AT, SINGLE, SLOT_BYTES, Slot, VERSION_AT,
-    crc32, decode_frames, file_name, put, seal_header, seed, u32_at,
+    crc32, decode_frames, file_name, put, seal_header, seed, u32_at, u64_at,
 };
 use crate::support;
 
@@ -126,7 +126,8 @@ fn the_numbers_in_the_text_are_those_of_the_example() {
     let (_, bytes) = example();
     let said = |value: u32| DOCUMENT.contains(&format!("{value:#010x}"));
     for offset in [0x2000, 0x2020] {
-        assert!(said(seed(SALT, offset, u32_at(&bytes, offset))), "seed at {offset:#x}");
+        let seed = seed(SALT, offset, u32_at(&bytes, offset), u64_at(&bytes, offset + 8));
+        assert!(said(seed), "seed at {offset:#x}");
     }
     assert!(said(u32_at(&bytes, 0x2044)), "crc of the batch's first frame");
 }
@@ -205,10 +206,7 @@ fn the_page_of_an_open_log_is_as_its_ruler_says() {
     let field = |wanted: &str| {
         let row = rows.iter().find(|(_, _, name)| *name == wanted);
         let (at, bytes, _) = *row.unwrap_or_else(|| panic!("{wanted}"));
-        page[at..at + bytes]
-            .chunks(8)
-            .map(|word| super::format::u64_at(word, 0))
-            .collect::<Vec<_>>()
+        page[at..at + bytes].chunks(8).map(|word| u64_at(word, 0)).collect::<Vec<_>>()
     };
     assert_eq!(field("magic"), [u64::from_le_bytes(*b"maplog\x1a\x01")]);
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().replace('-', "");

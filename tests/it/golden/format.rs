@@ -177,10 +177,12 @@ pub fn frame_bytes(len: usize) -> usize {
     (16 + len).next_multiple_of(16)
 }
 
-pub fn seed(salt: u64, offset: usize, word: u32) -> u32 {
+pub fn seed(salt: u64, offset: usize, word: u32, flags_and_seq: u64) -> u32 {
     let place = (offset / 16) as u32;
     place.wrapping_mul(0x9E37_79B1)
         ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
+        ^ (flags_and_seq as u32).wrapping_mul(0xC2B2_AE3D)
+        ^ ((flags_and_seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
         ^ salt as u32
 }
 
@@ -197,8 +199,7 @@ impl Frame {
     fn checksum(&self, salt: u64, first_crc: u32) -> u32 {
         let word = self.kind << 28 | self.payload.len() as u32;
         let tie = if matches!(self.kind, MIDDLE | LAST) { first_crc } else { 0 };
-        let checked = [&self.seq.to_le_bytes()[..], &self.payload].concat();
-        crc32(seed(salt, self.offset, word) ^ tie, &checked)
+        crc32(seed(salt, self.offset, word, self.seq) ^ tie, &self.payload)
     }
 
     /// The frame's bytes, and the checksum in them.

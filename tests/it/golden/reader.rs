@@ -80,10 +80,10 @@ impl Segment {
         }
         let crc = u32_at(&self.bytes, at + 4);
         let tie = if matches!(kind, MIDDLE | LAST) { first_crc } else { 0 };
-        let init = seed(self.header.as_ref()?.salt, at, word) ^ tie;
-        let sound = crc32(init, &self.bytes[at + 8..at + 16 + len]) == crc;
+        let number = u64_at(&self.bytes, at + 8);
         let payload = &self.bytes[at + 16..at + 16 + len];
-        sound.then_some((kind, u64_at(&self.bytes, at + 8), crc, payload, next))
+        let init = seed(self.header.as_ref()?.salt, at, word, number) ^ tie;
+        (crc32(init, payload) == crc).then_some((kind, number, crc, payload, next))
     }
 
     fn look(&self, at: usize, seq: u64) -> Seen {

@@ -81,15 +81,16 @@ impl Forged {
         let salt = self.salt();
         let seed = ((at / 16) as u32).wrapping_mul(0x9E37_79B1)
             ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
+            ^ (seq as u32).wrapping_mul(0xC2B2_AE3D)
+            ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
             ^ salt as u32;
-        let mut checked = seq.to_le_bytes().to_vec();
-        checked.extend(payload);
         let next = (at + 16 + payload.len()).next_multiple_of(16);
         let frame = &mut self.0[at..next];
         frame.fill(0);
         frame[..4].copy_from_slice(&word.to_le_bytes());
-        frame[4..8].copy_from_slice(&crc32(seed, &checked).to_le_bytes());
-        frame[8..8 + checked.len()].copy_from_slice(&checked);
+        frame[4..8].copy_from_slice(&crc32(seed, payload).to_le_bytes());
+        frame[8..16].copy_from_slice(&seq.to_le_bytes());
+        frame[16..16 + payload.len()].copy_from_slice(payload);
         next
     }
 
