@@ -274,9 +274,9 @@ mod tests {
         log.append_batch(&[[1; 64], [2; 64], [3; 64]]).unwrap();
         log.append([4; 64]).unwrap();
         log.close().unwrap();
-        let files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let is_segment = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "seg");
-        let segment = files.filter(is_segment).next().unwrap();
+        let segment = files.find(is_segment).unwrap();
         let mut bytes = std::fs::read(&segment).unwrap();
         let second = bytes.windows(64).position(|window| window == [2; 64]).unwrap();
         bytes[second + 10] ^= 1;
