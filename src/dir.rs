@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, StatxFlags};
+use rustix::io::retry_on_intr;
 use rustix::process::Resource;
 
 use crate::format::{PAGE_BYTES, round_up};
@@ -33,7 +34,7 @@ pub(crate) struct Identity {
 impl Dir {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let fd = retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?;
         Ok(Dir { fd, path: path.to_owned() })
     }
 
@@ -41,7 +42,8 @@ impl Dir {
     /// may also list the directory.
     pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
         let may_list = (mode & 0o444) >> 2;
-        match rustix::fs::mkdir(path, Mode::from_raw_mode(mode | may_list | 0o700)) {
+        let mode = Mode::from_raw_mode(mode | may_list | 0o700);
+        match retry_on_intr(|| rustix::fs::mkdir(path, mode)) {
             Err(error) if error != rustix::io::Errno::EXIST => Err(error.into()),
             _made_by_us_or_another => Ok(()),
         }
@@ -53,7 +55,7 @@ impl Dir {
             return Ok(());
         }
         let parent = self.open_raw("..", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        Ok(rustix::fs::fsync(parent)?)
+        Ok(retry_on_intr(|| rustix::fs::fsync(&parent))?)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -69,7 +71,7 @@ impl Dir {
     /// none of ours and left out. One pass sees a directory that changes meanwhile in no one state.
     pub(crate) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+        for entry in retry_on_intr(|| rustix::fs::Dir::read_from(&self.fd))? {
             if let Ok(name) = entry?.file_name().to_str() {
                 names.push(name.to_owned());
             }
@@ -78,7 +80,8 @@ impl Dir {
     }
 
     fn open_raw(&self, name: &str, flags: OFlags, mode: u32) -> io::Result<OwnedFd> {
-        Ok(rustix::fs::openat(&self.fd, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode))?)
+        let (flags, mode) = (flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode));
+        Ok(retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, mode))?)
     }
 
     pub(crate) fn open_to_read(&self, name: &str) -> io::Result<File> {
@@ -106,10 +109,11 @@ impl Dir {
 
     /// Gives `from` the name `to`, which must not exist.
     pub(crate) fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        match rustix::fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+        let (fd, flags) = (&self.fd, RenameFlags::NOREPLACE);
+        match retry_on_intr(|| rustix::fs::renameat_with(fd, from, fd, to, flags)) {
             // File systems without the flag: a link never replaces either.
             Err(rustix::io::Errno::INVAL) => {
-                rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?;
+                retry_on_intr(|| rustix::fs::linkat(fd, from, fd, to, AtFlags::empty()))?;
                 self.remove(from)
             }
             other => Ok(other?),
@@ -117,7 +121,7 @@ impl Dir {
     }
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))?)
     }
 
     /// As [`remove`](Self::remove); a file that does not exist is as good as removed.
@@ -149,7 +153,7 @@ impl Dir {
         if broken!("no_directory_sync") {
             return Ok(());
         }
-        Ok(rustix::fs::fsync(&self.fd)?)
+        Ok(retry_on_intr(|| rustix::fs::fsync(&self.fd))?)
     }
 }
 
@@ -187,12 +191,7 @@ pub(crate) fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
 
 /// Puts a file's bytes, and what is needed to find them, on stable storage.
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
-    loop {
-        match rustix::fs::fdatasync(file) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+    Ok(retry_on_intr(|| rustix::fs::fdatasync(file))?)
 }
 
 /// Makes sure that storing to bytes `from..to` of the file can never want for room: they are
@@ -204,14 +203,9 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     if limit.is_some_and(|limit| to > limit) && to > file_bytes(file)? {
         return Err(rustix::io::Errno::FBIG.into());
     }
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                return write_zeros(file, from, to);
-            }
-            other => return Ok(other?),
-        }
+    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from)) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, from, to),
+        other => Ok(other?),
     }
 }
 

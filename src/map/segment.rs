@@ -62,13 +62,17 @@ impl WriteMap {
         }
         let from = self.ready & !(PAGE_BYTES - 1);
         let bytes = round_up(to, PAGE_BYTES) - from;
-        match self.map.advise_range(Advice::PopulateWrite, from as usize, bytes as usize) {
-            // Linux before 5.14: the pages fault one by one, over blocks that are allocated.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-            other => other?,
+        loop {
+            match self.map.advise_range(Advice::PopulateWrite, from as usize, bytes as usize) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Linux before 5.14: the pages fault one by one, over blocks that are allocated.
+                Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
+                _ready => {
+                    self.ready = to;
+                    return Ok(());
+                }
+            }
         }
-        self.ready = to;
-        Ok(())
     }
 
     /// Bytes that nobody has seen: behind the commit word at the end, below what is ready.
