@@ -206,6 +206,14 @@ impl Opened {
         let Survey { spans, end, first_seq, durable_seq, epoch, log_id, plan, report } = found;
         let mut unsynced = Unsynced::default();
         if !report.clean {
+            // Who made the log may have died before its directory's own name was durable.
+            match dir.sync_parent() {
+                // A user who may not look there did not make it there either.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other.map_err(|source| {
+                    Error::io("syncing the directory above", source).at_path(dir.path())
+                })?,
+            }
             unsynced.names = true;
             for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
                 match SegmentFile::open_to_write(dir, span.name) {
