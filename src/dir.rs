@@ -188,7 +188,16 @@ pub(crate) fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<usi
 }
 
 pub(crate) fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+    if passes_size_limit(at + bytes.len() as u64) {
+        return Err(rustix::io::Errno::FBIG.into());
+    }
     file.write_all_at(bytes, at)
+}
+
+/// True if the process may not write so far into a file: trying to raises SIGXFSZ, even where the file
+/// is that long already (getrlimit(2)).
+fn passes_size_limit(to: u64) -> bool {
+    rustix::process::getrlimit(Resource::Fsize).current.is_some_and(|limit| to > limit)
 }
 
 /// Puts a file's bytes, and what is needed to find them, on stable storage.
@@ -199,10 +208,9 @@ pub(crate) fn sync_data(file: &File) -> io::Result<()> {
 /// Makes sure that storing to bytes `from..to` of the file can never want for room: they are
 /// allocated, the file reaches to `to`, and bytes that were not there read as zero.
 ///
-/// The file-size limit is compared first, since allocating past it raises SIGXFSZ (getrlimit(2)).
+/// The file-size limit is compared first: what lies inside the file may be allocated whatever it is.
 pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
-    let limit = rustix::process::getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| to > limit) && to > file_bytes(file)? {
+    if passes_size_limit(to) && to > file_bytes(file)? {
         return Err(rustix::io::Errno::FBIG.into());
     }
     match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from)) {
