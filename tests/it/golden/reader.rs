@@ -179,7 +179,11 @@ impl Segment {
     fn held_if_headless(&self) -> u64 {
         let short = self.bytes.len() < HEADER_BYTES && self.newest().is_none();
         let held = (self.bytes.len().saturating_sub(HEADER_BYTES) / 16).max(1) as u64;
-        if self.header.is_none() || short { self.share.start + held } else { 0 }
+        if self.header.is_none() || short {
+            (self.share.start + held).min(END_OF_NUMBERS - 1)
+        } else {
+            0
+        }
     }
 
     /// The highest claim of a mark from `at` on, gaps or not.
@@ -228,7 +232,7 @@ pub fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
 
 /// "Finding the end", by a survey, and then everything up to there.
 pub fn read(files: &Files) -> Reading {
-    let segments = segments(files);
+    let mut segments = segments(files);
     let mut evidence = 0;
     let mut first_seq = None;
     let (mut span, mut at, mut seq) = (0, HEADER_BYTES, segments[0].share.start);
@@ -295,7 +299,10 @@ pub fn read(files: &Files) -> Reading {
         reading.lost_at_opening.insert(0, missing.clone());
         reading.lost.push(missing);
     }
-    read_all(&segments[..=span], &mut reading);
+    // Bytes behind the end have no meaning, not even as the rest of a batch before it.
+    segments.truncate(span + 1);
+    segments[span].bytes.truncate(at);
+    read_all(&segments, &mut reading);
     reading
 }
 
