@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::MAX_SEQ;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
 use crate::map::End;
@@ -262,6 +263,8 @@ impl Site {
 
 /// `None` if there are no shares: the segment that the log ends in is not among those known.
 fn view_of(shares: Option<Arc<[Span]>>, page: &Page, end: End) -> Option<View> {
+    // A page may say anything; no log has more numbers.
+    let end = End { seq: end.seq.min(MAX_SEQ + 1), ..end };
     let first_seq = page.first_seq().min(end.seq);
     Some(View { spans: shares?, first_seq, end, durable_seq: page.durable_seq().min(end.seq) })
 }

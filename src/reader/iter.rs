@@ -93,6 +93,7 @@ impl<'r> Cursor<'r> {
                 self.at = next;
                 Step::Passed
             }
+            Seen::Refused if self.start_over() => Step::Passed,
             Seen::Refused => Step::Refused,
             Seen::Vacant | Seen::End { .. } => self.pass_damage(Fault::Sequence),
             Seen::Invalid(fault) => self.pass_damage(fault),
@@ -130,9 +131,25 @@ impl<'r> Cursor<'r> {
         record
     }
 
+    /// What went wrong behind frames whose checksums were not compared may have gone wrong in one of them:
+    /// goes back to the segment's start and compares them all. False if they were compared.
+    #[cold]
+    fn start_over(&mut self) -> bool {
+        let base_seq = self.segment.name.base_seq;
+        if self.checked_from <= base_seq {
+            return false;
+        }
+        self.checked_from = base_seq;
+        (self.at, self.seq, self.in_batch) = (DATA_START, base_seq, 0);
+        true
+    }
+
     /// Finds the next valid frame, or ends the segment.
     #[cold]
     fn pass_damage(&mut self, fault: Fault) -> Step {
+        if self.start_over() {
+            return Step::Passed;
+        }
         let from = self.seq;
         let Ok(found) = self.resync.next(&mut self.frames, &self.rules, self.at, from);
         match found {

@@ -9,7 +9,7 @@
 
 mod compare;
 mod document;
-mod format;
+pub(crate) mod format;
 mod reader;
 mod script;
 
