@@ -3,6 +3,7 @@
 //! Does not know: other segments, where the log ends, what a fault in it means.
 
 use std::io;
+use std::ops::Range;
 
 use crate::dir::{self, Dir, File};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,12 +56,7 @@ impl SegmentFile {
     /// Both slots, through `pread`. One that the disk refuses counts as damaged if the other is valid;
     /// else what it said is not known, and that is an error.
     pub(crate) fn slots(&self) -> io::Result<Slots> {
-        let read = |block| {
-            let mut bytes = [0; SLOT_BYTES];
-            dir::read_at(&self.file, Slot::offset(block), &mut bytes)?;
-            Ok(Slot::decode(&bytes, self.header.salt, block))
-        };
-        match [read(0), read(1)] {
+        match [self.slot(0), self.slot(1)] {
             [Ok(one), Ok(two)] => Ok(Slots([one, two])),
             [Err(_), Ok(valid @ SlotState::Valid(_))] => Ok(Slots([SlotState::Damaged, valid])),
             [Ok(valid @ SlotState::Valid(_)), Err(_)] => Ok(Slots([valid, SlotState::Damaged])),
@@ -68,13 +64,33 @@ impl SegmentFile {
         }
     }
 
-    /// True if a copy of the header or a slot is damaged whose twin serves.
-    pub(crate) fn spare_copy_is_damaged(&self) -> io::Result<bool> {
+    fn slot(&self, block: u64) -> io::Result<SlotState> {
+        let mut bytes = [0; SLOT_BYTES];
+        dir::read_at(&self.file, Slot::offset(block), &mut bytes)?;
+        Ok(Slot::decode(&bytes, self.header.salt, block))
+    }
+
+    /// How header and slots are, beyond what can be done without: a read that fails is an error, even
+    /// where a twin serves.
+    pub(crate) fn health(&self) -> io::Result<Health> {
         let mut copies = [[0; SECTOR_BYTES]; 2];
         for (block, copy) in (0..).zip(&mut copies) {
             dir::read_at(&self.file, block * BLOCK_BYTES, copy)?;
         }
-        Ok(copies[0] != copies[1] || self.slots()?.any_damaged())
+        let slots = Slots([self.slot(0)?, self.slot(1)?]);
+        let mut health = Health::default();
+        if slots.newest().is_some() {
+            health.spare_copy_is_damaged = slots.any_damaged();
+        } else {
+            let file_bytes = self.bytes()?;
+            let place = |block| Slot::offset(block)..Slot::offset(block) + SLOT_BYTES as u64;
+            let lost = [0, 1].into_iter().filter(|block| {
+                slots.0[*block as usize] == SlotState::Damaged || !slots.any_damaged()
+            });
+            health.slots_lost = lost.map(place).filter(|slot| slot.end <= file_bytes).collect();
+        }
+        health.spare_copy_is_damaged |= copies[0] != copies[1];
+        Ok(health)
     }
 
     pub(crate) fn write_slot(&self, slot: &Slot) -> io::Result<()> {
@@ -143,6 +159,15 @@ fn check_header(state: HeaderState, name: SegmentName) -> Result<SegmentHeader> 
     Err(Error::new(ErrorKind::NotALog, text))
 }
 
+/// What a segment's header and slots need not have been to be of use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    /// A copy of the header or a slot is damaged whose twin serves.
+    pub(crate) spare_copy_is_damaged: bool,
+    /// Where the slots stand, if none of them serves.
+    pub(crate) slots_lost: Vec<Range<u64>>,
+}
+
 /// The two slots of a segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slots(pub(crate) [SlotState; 2]);
@@ -184,6 +209,11 @@ impl Pread<'_> {
     /// Bytes that were read from the file so far.
     pub(crate) fn read_bytes(&self) -> u64 {
         self.read_bytes
+    }
+
+    /// The same bytes, as if the file ended at `limit`.
+    pub(crate) fn below(self, limit: u64) -> Self {
+        Pread { limit: self.limit.min(limit), ..self }
     }
 
     /// Where the last 16 bytes end that are not all zero, at or behind `from`; `from` if there are none.

@@ -6,15 +6,16 @@
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::ALIGN;
-use crate::format::frame::MAX_SEQ;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
 use crate::scan::{Resync, Rules, Seen, Source, look};
-use crate::segment::{Pread, SegmentFile};
-use crate::survey::{Span, list};
+use crate::segment::{Health, Pread, SegmentFile};
+use crate::shared::Page;
+use crate::survey::{Span, list, of_another_log};
 use crate::view::{Site, View};
 
 /// What [`verify`] found.
@@ -27,8 +28,9 @@ pub struct Verification {
     pub next_seq: u64,
     /// The segments that count, in ascending order.
     pub segments: Vec<SegmentReport>,
-    /// Segments, and ends of segments, that are not part of the log any more: what a crash or a cut
-    /// left behind. It is no damage.
+    /// Segments, and ends of segments, that are not part of the log: what a crash or a cut left behind.
+    /// It is no damage. A rotten end frame is here too, since it cannot be told from what a writer that
+    /// died left behind the last record.
     pub cut: Vec<CutReport>,
     /// Every record that is lost, in ascending order.
     pub lost: Vec<Range<u64>>,
@@ -44,13 +46,14 @@ pub struct SegmentReport {
     pub base_seq: u64,
     /// The first sequence number of the next segment's share.
     pub end_seq: u64,
-    /// Whole records.
+    /// Whole records of its share.
     pub records: u64,
     /// Bytes of its file.
     pub file_bytes: u64,
     /// Bytes of header and whole frames.
     pub used_bytes: u64,
-    /// Where bytes that should be frames are none, as offsets in the file.
+    /// Where bytes that should be frames are none, as offsets in the file; and its slots, if no slot is
+    /// left that serves. What is missing because the file is too short has no place here.
     pub damaged: Vec<Range<u64>>,
     /// Records of its share that are lost, in ascending order.
     pub lost: Vec<Range<u64>>,
@@ -71,7 +74,7 @@ pub struct CutReport {
 }
 
 impl Verification {
-    /// True if nothing is lost, and nothing damaged but, perhaps, spare copies and notes.
+    /// True if no record is lost and nothing is damaged, but perhaps copies whose twin serves.
     #[must_use]
     pub fn is_intact(&self) -> bool {
         self.lost.is_empty()
@@ -90,7 +93,8 @@ impl Verification {
 
 /// Reads all of the log in the directory `path` and checks every frame, header and slot, up to what was
 /// committed when it began; others may append meanwhile. `progress` is told the bytes checked so far
-/// and the bytes in all, now and then.
+/// and the bytes in all: at the start, now and then, and at the end. Padding and what is unused in
+/// headers carry nothing and are not checked.
 ///
 /// It needs read permission and changes nothing. Cost: it reads the log once; damage costs at most
 /// four times its segment more.
@@ -99,13 +103,9 @@ impl Verification {
 /// Those of [`Reader::open`](crate::Reader::open); a read that fails is an error too, never damage.
 pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Verification> {
     let site = Site::open(path.as_ref())?;
-    let view = site.view()?;
+    // Before the view, so that no segment that others make meanwhile looks like one behind the end.
     let names = list(&site.dir, site.page())?;
-    let mut checker =
-        Checker { site: &site, view: &view, done: 0, total: 0, progress: &mut progress };
-    for span in view.spans.iter() {
-        checker.total += checker.file_bytes(span.name)?;
-    }
+    let view = site.view()?;
     let mut all = Verification {
         first_seq: view.first_seq,
         next_seq: view.end.seq,
@@ -113,6 +113,7 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
     };
     let base_seq = view.spans.first().map_or(view.end.seq, |span| span.name.base_seq);
     lose(&mut all.lost, view.first_seq..base_seq);
+    let mut checker = Checker::new(&site, &view, &mut progress)?;
     for span in view.spans.iter() {
         let report = checker.segment(span, &mut all.cut)?;
         for lost in &report.lost {
@@ -120,11 +121,14 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
         }
         all.segments.push(report);
     }
-    let counts = |name: &SegmentName| view.spans.iter().any(|span| span.name == *name);
-    for name in names.iter().filter(|name| !counts(name) && name.id <= view.end.segment_id) {
-        let bytes = 0..checker.file_bytes(*name)?;
+    // Behind the end of a log that is open stand only those that are about to be part of it.
+    let last_id = if checker.may_be_open()? { view.end.segment_id } else { u64::MAX };
+    for name in names.into_iter().filter(|name| name.id <= last_id && !checker.counts(*name)) {
+        let bytes = 0..checker.file_bytes(name)?;
         all.cut.push(CutReport { segment: name.id, bytes });
     }
+    checker.advance(checker.total);
+    all.cut.sort_by_key(|cut| (cut.segment, cut.bytes.start));
     Ok(all)
 }
 
@@ -140,40 +144,87 @@ fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
 /// How many bytes pass between two calls of `progress`.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
+/// How often header and slots are read that look damaged but may be being written.
+const LOOKS: usize = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 struct Checker<'a> {
     site: &'a Site,
     view: &'a View,
+    log_id: Option<[u8; 16]>,
     done: u64,
     total: u64,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
+    fn new(site: &'a Site, view: &'a View, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Self> {
+        let mut checker = Checker { site, view, log_id: None, done: 0, total: 0, progress };
+        for span in view.spans.iter() {
+            checker.total += checker.file_bytes(span.name)?;
+        }
+        checker.advance(0);
+        Ok(checker)
+    }
+
+    /// False for a segment that is cut.
+    fn counts(&self, name: SegmentName) -> bool {
+        self.view.spans.binary_search_by_key(&name, |span| span.name).is_ok()
+    }
+
+    /// Whether somebody may have the log open to append, so that what stands behind its end may be an
+    /// append under way. The page is asked anew each time: who opens a log makes it live before
+    /// anything is appended.
+    fn may_be_open(&self) -> Result<bool> {
+        let dir = &self.site.dir;
+        let live = match Page::open_to_read(dir) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            found => found.and_then(|page| page.map_or(Ok(false), |page| page.is_live())),
+        };
+        live.map_err(|source| Error::io("reading the page", source).at_path(dir.path()))
+    }
+
     fn file_bytes(&self, name: SegmentName) -> Result<u64> {
         self.site.dir.bytes_of(&name.file_name()).map_err(|source| self.fault(name, source))
     }
 
     fn fault(&self, name: SegmentName, source: io::Error) -> Error {
-        Error::io("checking a segment", source).at_path(self.site.dir.path()).in_segment(name.id)
+        fault(self.site, name, source)
+    }
+
+    fn advance(&mut self, done: u64) {
+        self.done = done;
+        (self.progress)(done.min(self.total), self.total);
+    }
+
+    /// What was trimmed is not lost.
+    fn lose(&self, report: &mut SegmentReport, range: Range<u64>) {
+        lose(&mut report.lost, range.start.max(self.view.first_seq)..range.end);
     }
 
     fn segment(&mut self, span: &Span, cut: &mut Vec<CutReport>) -> Result<SegmentReport> {
         let name = span.name;
-        let end_seq = span.end_seq.min(self.view.end.seq).min(MAX_SEQ + 1);
         let file_bytes = self.file_bytes(name)?;
         let mut report = SegmentReport {
             id: name.id,
             base_seq: name.base_seq,
-            end_seq,
+            end_seq: span.end_seq.min(self.view.end.seq),
             file_bytes,
             ..SegmentReport::default()
         };
         let start = self.done;
         match SegmentFile::open_to_read(&self.site.dir, name) {
-            Ok(file) => self.frames(&file, span, &mut report, cut)?,
+            Ok(file) => {
+                self.check_log(&file)?;
+                let bytes = self.contents(&file, span, &mut report)?;
+                if !bytes.is_empty() {
+                    cut.push(CutReport { segment: name.id, bytes });
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 report.unreadable = Some(error.to_string());
-                lose(&mut report.lost, name.base_seq..end_seq);
+                let share = name.base_seq..report.end_seq;
+                self.lose(&mut report, share);
             }
             Err(error) => return Err(error),
         }
@@ -181,78 +232,115 @@ impl Checker<'_> {
         Ok(report)
     }
 
-    fn advance(&mut self, done: u64) {
-        self.done = done;
-        (self.progress)(self.done.min(self.total), self.total);
+    fn check_log(&mut self, file: &SegmentFile) -> Result<()> {
+        let log_id = *self.log_id.get_or_insert(file.header.log_id);
+        if log_id == file.header.log_id {
+            return Ok(());
+        }
+        Err(of_another_log(&self.site.dir, file.name))
     }
 
-    fn frames(
+    /// Checks slots and frames; gives what lies behind them and is not part of the log.
+    fn contents(
         &mut self,
         file: &SegmentFile,
         span: &Span,
         report: &mut SegmentReport,
-        cut: &mut Vec<CutReport>,
-    ) -> Result<()> {
-        let fault = |source| self.fault(span.name, source);
-        report.spare_copy_damaged = file.spare_copy_is_damaged().map_err(fault)?;
-        let mut source = file.pread().map_err(fault)?;
-        let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
-        let is_tip = span.name.id == self.view.end.segment_id;
-        let limit = if is_tip { self.view.end.offset } else { source.limit() };
-        let walked = self.walk(&mut source, &rules, limit, report);
-        let at = walked.map_err(|source| self.fault(span.name, source))?;
-        let used = source.last_used(at).map_err(|source| self.fault(span.name, source))?;
-        // Behind the end of a log that is open, an append may be under way.
-        let open = self.site.page().is_some_and(|page| page.is_live().unwrap_or(false));
-        if used > at && !(is_tip && open) {
-            cut.push(CutReport { segment: span.name.id, bytes: at..used });
+    ) -> Result<Range<u64>> {
+        let name = span.name;
+        let is_tip = name.id == self.view.end.segment_id;
+        let health = self.health(file, is_tip)?;
+        report.spare_copy_damaged = health.spare_copy_is_damaged;
+        report.damaged = health.slots_lost;
+        let mut whole = file.pread().map_err(|source| self.fault(name, source))?;
+        let at = self.walk(file, span, &mut whole, report)?;
+        let used = whole.last_used(at).map_err(|source| self.fault(name, source))?;
+        let of_an_append = used > at && is_tip && self.may_be_open()?;
+        Ok(at..if of_an_append { at } else { used })
+    }
+
+    /// A slot of the last segment that looks damaged may be being written.
+    fn health(&self, file: &SegmentFile, is_tip: bool) -> Result<Health> {
+        let mut looks = 1;
+        loop {
+            let health = file.health().map_err(|source| self.fault(file.name, source))?;
+            let is_whole = health == Health::default();
+            if is_whole || looks == LOOKS || !(is_tip && self.may_be_open()?) {
+                return Ok(health);
+            }
+            looks += 1;
+            sleep(BETWEEN_LOOKS);
         }
-        Ok(())
     }
 
     /// Checks frames from the segment's start to the end of its share; gives where that is.
     fn walk(
         &mut self,
-        source: &mut Pread<'_>,
-        rules: &Rules,
-        limit: u64,
+        file: &SegmentFile,
+        span: &Span,
+        whole: &mut Pread<'_>,
         report: &mut SegmentReport,
-    ) -> io::Result<u64> {
-        let mut resync = Resync::new(source.limit());
-        let (mut at, mut seq) = (DATA_START, report.base_seq);
+    ) -> Result<u64> {
+        let (site, view, name) = (self.site, self.view, span.name);
+        let fault = |source| fault(site, name, source);
+        let is_tip = name.id == view.end.segment_id;
+        // What others append meanwhile is not looked at.
+        let committed = if is_tip { view.end.offset } else { u64::MAX };
+        let mut source = file.pread().map_err(fault)?.below(committed);
+        let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
+        let mut resync = Resync::new(file.header.segment_bytes);
+        let (mut at, mut seq) = (DATA_START, name.base_seq);
         let (start, mut told) = (self.done, DATA_START);
         report.used_bytes = DATA_START;
-        while seq < report.end_seq {
+        loop {
             if at - told > PROGRESS_BYTES {
                 told = at;
                 self.advance(start + at);
             }
-            let seen = if at < limit { look(source, rules, at, seq)? } else { Seen::Vacant };
+            let in_share = seq < report.end_seq;
+            let seen = look(&mut source, &rules, at, seq).map_err(fault)?;
             let (records, next) = match seen {
-                Seen::Single { next, .. } => (1, next),
-                Seen::Batch { records, next } => (records, next),
+                Seen::Single { next, .. } if in_share => (1, next),
+                Seen::Batch { records, next } if in_share => (records, next),
                 Seen::Mark { next, .. } | Seen::Skipped { next } => (0, next),
-                Seen::End { .. } | Seen::Vacant | Seen::Refused | Seen::Invalid(_) => {
-                    let found =
-                        resync.next(source, rules, at, seq)?.filter(|(found, _)| *found < limit);
-                    let (next, next_seq) = found.unwrap_or((at, report.end_seq));
-                    if next > at {
-                        report.damaged.push(at..next);
+                Seen::End { next } if !in_share => {
+                    report.used_bytes += next - at;
+                    return Ok(next);
+                }
+                Seen::Refused => return Err(self.refused(name, at)),
+                // Below the end of the log everything was committed, a last mark too.
+                _ if !in_share && !(is_tip && at < source.limit()) => return Ok(at),
+                _ => {
+                    // A whole end frame is none of the damage: the segment behind it is missing.
+                    let from = if let Seen::End { next } = seen { next } else { at };
+                    let found = resync.next(&mut source, &rules, at, seq).map_err(fault)?;
+                    let (next, next_seq) = match found {
+                        Some((next, next_seq)) => (next, next_seq.min(report.end_seq)),
+                        None if is_tip && from < source.limit() => (source.limit(), report.end_seq),
+                        None => (whole.last_used(from).map_err(fault)?, report.end_seq),
+                    };
+                    if from < next {
+                        report.damaged.push(from..next);
                     }
-                    lose(&mut report.lost, seq..next_seq.min(report.end_seq));
+                    self.lose(report, seq..next_seq);
                     (at, seq) = (next, next_seq);
                     continue;
                 }
             };
-            let records = records.min(report.end_seq - seq);
-            report.records += records;
+            let until = (seq + records).min(report.end_seq);
+            report.records += until.saturating_sub(seq.max(view.first_seq));
             report.used_bytes += next - at;
-            (at, seq) = (next, seq + records);
-        }
-        // The end frame belongs to the segment, where it is whole.
-        match look(source, rules, at, seq)? {
-            Seen::End { next } => Ok(next),
-            _ => Ok(at.next_multiple_of(ALIGN)),
+            (at, seq) = (next, until);
         }
     }
+
+    fn refused(&self, name: SegmentName, at: u64) -> Error {
+        let text = "a frame of a kind that this version must not skip";
+        let error = Error::new(ErrorKind::UnsupportedFeature, text);
+        error.at_path(self.site.dir.path()).in_segment(name.id).at_offset(at)
+    }
+}
+
+fn fault(site: &Site, name: SegmentName, source: io::Error) -> Error {
+    Error::io("checking a segment", source).at_path(site.dir.path()).in_segment(name.id)
 }

@@ -1,11 +1,12 @@
 //! What fuzzing found: each the smallest log that showed it.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 
-use maplog::ErrorKind;
+use maplog::{ErrorKind, verify};
 
 use crate::golden::format::{
-    Frame, HEADER_BYTES, Header, SINGLE, Slot, file_name, put,
+    FIRST, Frame, HEADER_BYTES, Header, LAST, SINGLE, Slot, file_name, put,
 };
 use crate::support::{self, everything};
 
@@ -80,4 +81,61 @@ fn a_rotten_frame_before_a_record_does_not_take_that_record_along() {
         assert_eq!((lost.kind(), lost.lost()), (ErrorKind::Damaged, Some(1..2)), "bit {bit}");
     }
     assert_eq!(cases, 16 * 8 * 3);
+}
+
+#[test]
+fn verify_does_not_miss_what_was_trimmed() {
+    let trimmed = Slot { first_seq: 2, ..slot(8192 + 3 * 32, 3) };
+    let records: [(u32, u64, &[u8]); 3] = [(SINGLE, 0, b"a"), (SINGLE, 1, b"b"), (SINGLE, 2, b"c")];
+    let mut bytes = segment(1, 0, 1, trimmed, &records);
+    bytes[HEADER_BYTES + 16] ^= 1;
+    let dir = log_of(&[(1, 0, bytes)]);
+    let found = verify(dir.path(), |_, _| {}).unwrap();
+    assert_eq!((found.first_seq, found.next_seq), (2, 3));
+    assert_eq!(found.lost, vec![]);
+}
+
+/// Bytes behind the end have no meaning, not even as the rest of a batch before it.
+#[test]
+fn verify_and_readers_agree_on_a_batch_that_the_end_cuts() {
+    let batch: [(u32, u64, &[u8]); 2] = [(FIRST, 0, b"a"), (LAST, 1, &[7; 40])];
+    let dir = log_of(&[(1, 0, segment(1, 0, 1, slot(8192 + 64, 2), &batch))]);
+    let all = everything(&support::read(dir.path()).unwrap());
+    assert_eq!((all.records.len(), &all.lost), (0, &vec![0..2]));
+    assert_eq!(verify(dir.path(), |_, _| {}).unwrap().lost, all.lost);
+}
+
+/// An epoch, an id and a counter that have no next: an error, no overflow.
+#[test]
+fn numbers_that_cannot_rise_are_an_error() {
+    let records: [(u32, u64, &[u8]); 1] = [(SINGLE, 0, b"a")];
+    let last_epoch = log_of(&[(1, 0, segment(1, 0, u64::MAX, slot(8192, 0), &records))]);
+    let last_id = log_of(&[(u64::MAX, 0, segment(u64::MAX, 0, 1, slot(8192, 0), &records))]);
+    let closed = Slot { counter: u64::MAX, closed: true, ..slot(8192 + 32, 1) };
+    let last_counter = log_of(&[(1, 0, segment(1, 0, 1, closed, &records))]);
+    for (what, dir) in [("epoch", last_epoch), ("id", last_id), ("counter", last_counter)] {
+        let log = support::open(dir.path()).unwrap();
+        let error = log.append(b"b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfRange, "{what}");
+        assert_eq!(everything(&log.reader()).records, vec![(0, b"a".to_vec())], "{what}");
+    }
+}
+
+/// A live page says where the log ends; one that was written over may say anything.
+#[test]
+fn a_live_page_does_not_end_a_log_beyond_all_numbers() {
+    let dir = support::tempdir();
+    let log = support::open(dir.path()).unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    let page = fs::OpenOptions::new().write(true).open(dir.path().join("shared")).unwrap();
+    for copy in [392, 416] {
+        page.write_all_at(&u64::MAX.to_le_bytes(), copy + 16).unwrap();
+    }
+    let reader = support::read(dir.path()).unwrap();
+    assert_eq!(reader.next_seq(), (1 << 56) - 1);
+    let all = everything(&reader);
+    assert_eq!(all.records, vec![(0, b"a".to_vec())]);
+    assert_eq!(all.lost, vec![1..(1 << 56) - 1]);
+    assert_eq!(verify(dir.path(), |_, _| {}).unwrap().lost, all.lost);
 }

@@ -19,3 +19,4 @@ mod strace;
 mod support;
 mod sweep;
 mod twin;
+mod verify;

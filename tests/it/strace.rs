@@ -8,7 +8,7 @@ use maplog::{ErrorKind, Result};
 use crate::support::{everything, flip, image, open, read, records, segments, tempdir};
 
 /// Runs an ignored test of this binary under strace; `None`, with the reason printed, without it.
-fn strace(arguments: &[&str], role: &str, log: &Path) -> Option<Output> {
+pub fn strace(arguments: &[&str], role: &str, log: &Path) -> Option<Output> {
     if !Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()

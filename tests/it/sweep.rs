@@ -3,7 +3,7 @@
 //! the ranges that are not.
 #![allow(clippy::print_stdout)]
 
-mod model;
+pub mod model;
 
 use std::fs::{self, File};
 use std::ops::Range;
@@ -26,7 +26,7 @@ const HEADER_BITS: usize = 2 * BLOCK_BITS;
 
 /// Every bit of fields and slots and each 16th of the rest. The fixed fields do not know how the log
 /// was left, so every bit of them in one that was closed is enough.
-fn flips(left: Left) -> impl Iterator<Item = Harm> {
+pub fn flips(left: Left) -> impl Iterator<Item = Harm> {
     (0..SMALL as usize * 8)
         .filter(move |bit| {
             let in_block = bit % BLOCK_BITS;
@@ -41,19 +41,19 @@ fn flips(left: Left) -> impl Iterator<Item = Harm> {
         .map(|bit| Harm::Flip { bit })
 }
 
-fn cuts(every: usize) -> impl Iterator<Item = Harm> {
+pub fn cuts(every: usize) -> impl Iterator<Item = Harm> {
     (0..SMALL as usize).step_by(every).map(|bytes| Harm::Cut { bytes })
 }
 
 /// The log's files in a directory where one at a time is harmed.
-struct Patient<'m> {
-    model: &'m Model,
-    dir: TempDir,
+pub struct Patient<'m> {
+    pub model: &'m Model,
+    pub dir: TempDir,
     files: Vec<File>,
 }
 
 impl<'m> Patient<'m> {
-    fn new(model: &'m Model) -> Self {
+    pub fn new(model: &'m Model) -> Self {
         let dir = tempdir();
         let mut files = Vec::new();
         for segment in &model.segments {
@@ -64,7 +64,7 @@ impl<'m> Patient<'m> {
         Patient { model, dir, files }
     }
 
-    fn harm(&self, segment: usize, harm: Harm) {
+    pub fn harm(&self, segment: usize, harm: Harm) {
         match harm {
             Harm::Flip { bit } => {
                 let byte = self.model.segments[segment].bytes[bit / 8] ^ 1 << (bit % 8);
@@ -74,7 +74,7 @@ impl<'m> Patient<'m> {
         }
     }
 
-    fn heal(&self, segment: usize, harm: Harm) {
+    pub fn heal(&self, segment: usize, harm: Harm) {
         let whole = &self.model.segments[segment].bytes;
         let from = match harm {
             Harm::Flip { bit } => bit / 8..bit / 8 + 1,
@@ -166,7 +166,7 @@ fn check_log(patient: &Patient<'_>, segment: usize, harm: Harm) {
 }
 
 /// Runs every harm on every segment, on two threads that each have a patient; gives their number.
-fn sweep<S>(
+pub fn sweep<S>(
     harms: impl Iterator<Item = Harm>,
     patient: impl Fn() -> S + Sync,
     check: impl Fn(&S, usize, Harm) + Sync,

@@ -42,26 +42,26 @@ pub struct Segment {
     pub id: u64,
     /// The records that are its share of the log.
     pub share: Range<u64>,
-    groups: Vec<Group>,
+    pub groups: Vec<Group>,
 }
 
 /// Frames that stand or fall together: one frame, or all of a batch.
 #[derive(Clone, Debug)]
-struct Group {
-    frames: Vec<Frame>,
+pub struct Group {
+    pub frames: Vec<Frame>,
 }
 
 impl Group {
-    fn offset(&self) -> usize {
+    pub fn offset(&self) -> usize {
         self.frames[0].offset
     }
 
-    fn next(&self) -> usize {
+    pub fn next(&self) -> usize {
         self.frames[self.frames.len() - 1].next()
     }
 
     /// The records in it; empty, at the next record's number, for marks and ends.
-    fn seqs(&self) -> Range<u64> {
+    pub fn seqs(&self) -> Range<u64> {
         let start = self.frames[0].seq;
         let records = self.frames.iter().filter(|frame| frame.is_record()).count();
         start..start + records as u64
