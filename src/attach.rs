@@ -3,6 +3,7 @@
 //! The kernel holds the locks, so a dead process holds none. A child of `fork` neither keeps nor
 //! releases its parent's. Does not know: what is done behind the gate.
 
+use std::io;
 use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -55,6 +56,19 @@ impl Gate {
             sleep(POLL);
         }
         Ok(Gate { file })
+    }
+
+    /// Refuses where [`pass`](Self::pass) would, as of now. Takes, waits for and makes nothing.
+    pub(crate) fn look(dir: &Dir) -> Result<()> {
+        let fault = |source| Error::io("locking the log", source).at_path(dir.path());
+        let file = match dir.open_to_read(LOCK) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(fault)?,
+        };
+        match is_locked(&file, PARTICIPANTS).map_err(fault)? {
+            true => Err(in_use(dir)),
+            false => Ok(()),
+        }
     }
 
     /// Takes a participant's byte and opens the gate for others.

@@ -41,11 +41,16 @@ impl Dir {
     /// Makes the directory, unless it exists. `mode` is that of the log's files; who may read them
     /// may also list the directory.
     pub(crate) fn create(path: &Path, mode: u32) -> io::Result<()> {
+        Self::create_new_dir(path, mode).map(drop)
+    }
+
+    /// Makes the directory; false if something of its name exists.
+    pub(crate) fn create_new_dir(path: &Path, mode: u32) -> io::Result<bool> {
         let may_list = (mode & 0o444) >> 2;
         let mode = Mode::from_raw_mode(mode | may_list | 0o700);
         match retry_on_intr(|| rustix::fs::mkdir(path, mode)) {
-            Err(error) if error != rustix::io::Errno::EXIST => Err(error.into()),
-            _made_by_us_or_another => Ok(()),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            made => Ok(made.map(|()| true)?),
         }
     }
 
@@ -109,11 +114,16 @@ impl Dir {
 
     /// Gives `from` the name `to`, which must not exist.
     pub(crate) fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
-        let (fd, flags) = (&self.fd, RenameFlags::NOREPLACE);
-        match retry_on_intr(|| rustix::fs::renameat_with(fd, from, fd, to, flags)) {
+        self.move_new(from, self, to)
+    }
+
+    /// Moves `from` to `folder`, under the name `to`, which must not exist there.
+    pub(crate) fn move_new(&self, from: &str, folder: &Dir, to: &str) -> io::Result<()> {
+        let (fd, there, flags) = (&self.fd, &folder.fd, RenameFlags::NOREPLACE);
+        match retry_on_intr(|| rustix::fs::renameat_with(fd, from, there, to, flags)) {
             // File systems without the flag: a link never replaces either.
             Err(rustix::io::Errno::INVAL) => {
-                retry_on_intr(|| rustix::fs::linkat(fd, from, fd, to, AtFlags::empty()))?;
+                retry_on_intr(|| rustix::fs::linkat(fd, from, there, to, AtFlags::empty()))?;
                 // The file has its name, whatever becomes of the old one: an error would deny it.
                 let _left_over = self.remove(from);
                 Ok(())
@@ -138,6 +148,20 @@ impl Dir {
     pub(crate) fn bytes_of(&self, name: &str) -> io::Result<u64> {
         let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(stat.st_size as u64)
+    }
+
+    /// True if there is a regular file of that name; it is an error if there is nothing.
+    pub(crate) fn is_regular(&self, name: &str) -> io::Result<bool> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file())
+    }
+
+    /// True if there is anything of that name.
+    pub(crate) fn holds(&self, name: &str) -> io::Result<bool> {
+        match self.bytes_of(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|_| true),
+        }
     }
 
     /// True if `name` still leads to `file`.
@@ -185,6 +209,11 @@ pub(crate) fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<usi
         }
     }
     Ok(got)
+}
+
+/// Copies all bytes of a file to the start of another.
+pub(crate) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
+    io::copy(&mut from, &mut to).map(drop)
 }
 
 pub(crate) fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {

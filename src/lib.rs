@@ -37,6 +37,7 @@ mod copy;
 
 mod home;
 mod reader;
+mod repair;
 mod verify;
 
 mod sync;
@@ -58,5 +59,6 @@ pub use handle::{Slot, Writer};
 pub use log::Log;
 pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
+pub use repair::{Repair, Repaired, SetAside, Why, repair};
 pub use survey::{CutTail, Recovery};
 pub use verify::{CutReport, SegmentReport, Verification, verify};

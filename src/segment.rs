@@ -49,6 +49,13 @@ impl SegmentFile {
         }
     }
 
+    /// The header of a file that has the name of a segment, whatever segment it says it is.
+    pub(crate) fn read_header_of(dir: &Dir, name: SegmentName) -> Result<SegmentHeader> {
+        let state = dir.open_to_read(&name.file_name()).and_then(|file| read_header(&file));
+        let state = state.map_err(|source| Error::io("opening a segment", source));
+        state.and_then(whole).map_err(|error| error.at_path(dir.path()).in_segment(name.id))
+    }
+
     pub(crate) fn bytes(&self) -> io::Result<u64> {
         dir::file_bytes(&self.file)
     }
@@ -128,25 +135,26 @@ fn read_header(file: &File) -> io::Result<HeaderState> {
     }
 }
 
-fn check_header(state: HeaderState, name: SegmentName) -> Result<SegmentHeader> {
-    let header = match state {
-        HeaderState::Valid(header) => header,
+fn whole(state: HeaderState) -> Result<SegmentHeader> {
+    match state {
+        HeaderState::Valid(header) => Ok(header),
         HeaderState::Damaged => {
-            return Err(Error::new(
-                ErrorKind::Damaged,
-                "neither copy of the segment's header is whole",
-            ));
+            Err(Error::new(ErrorKind::Damaged, "neither copy of the segment's header is whole"))
         }
         HeaderState::Version(version) => {
             let text =
                 format!("expected version {}, found version {version}", crate::format::VERSION);
-            return Err(Error::new(ErrorKind::UnsupportedVersion, text));
+            Err(Error::new(ErrorKind::UnsupportedVersion, text))
         }
         HeaderState::Feature { what, value } => {
             let text = format!("the segment's header has {what} {value:#x}");
-            return Err(Error::new(ErrorKind::UnsupportedFeature, text));
+            Err(Error::new(ErrorKind::UnsupportedFeature, text))
         }
-    };
+    }
+}
+
+fn check_header(state: HeaderState, name: SegmentName) -> Result<SegmentHeader> {
+    let header = whole(state)?;
     let says = SegmentName { id: header.segment_id, base_seq: header.base_seq };
     if says == name {
         return Ok(header);

@@ -36,14 +36,20 @@ impl SegmentName {
 pub(crate) fn may_lie_in_a_log(name: &str) -> bool {
     let known = [".", "..", SHARED, LOCK, "wake", "consumers", "lost+found"];
     known.contains(&name)
-        || name.starts_with("next-")
-        || name.starts_with("copy-")
+        || is_next_name(name)
+        || is_copy_name(name)
         || SegmentName::parse(name).is_some()
 }
 
 /// The private name under which participant `n` builds a segment before it gets its own.
 pub(crate) fn next_name(participant: u64) -> String {
     format!("next-{participant}")
+}
+
+/// True for every name that [`next_name`] gives.
+pub(crate) fn is_next_name(name: &str) -> bool {
+    let number = name.strip_prefix("next-").and_then(|digits| digits.parse().ok());
+    number.is_some_and(|number| next_name(number) == name)
 }
 
 /// The private name of the `index`-th copy that is made of what a failed sync left in doubt.
@@ -60,6 +66,14 @@ pub(crate) fn is_copy_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_that_we_give_are_those_of_segments_being_made() {
+        assert!(is_next_name("next-0") && is_next_name("next-17"));
+        for foreign in ["next-", "next-00", "next-+1", "next-a", "next", "next-1.bak"] {
+            assert!(!is_next_name(foreign), "{foreign}");
+        }
+    }
 
     #[test]
     fn only_names_that_we_write_are_segments() {

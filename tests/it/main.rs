@@ -15,6 +15,7 @@ mod golden;
 mod house;
 mod kill;
 mod kinds;
+mod repair;
 mod strace;
 mod support;
 mod sweep;
