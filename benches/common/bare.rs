@@ -149,8 +149,8 @@ pub fn walk_log(segment: &MmapRaw) -> Walk {
             let seq = frame.add(8).cast::<u64>().read();
             let seed = place.wrapping_mul(0x9E37_79B1)
                 ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
-                ^ (seq as u32).wrapping_mul(0xC2B2_AE3D)
-                ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
+                ^ (seq as u32).wrapping_mul(0xC2B2_AE3D).rotate_left(11)
+                ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
                 ^ salt as u32;
             let mut hasher = crc32fast::Hasher::new_with_initial(seed);
             hasher.update(std::slice::from_raw_parts(frame.add(HEADER_BYTES), size));

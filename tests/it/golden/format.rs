@@ -181,8 +181,8 @@ pub fn seed(salt: u64, offset: usize, word: u32, flags_and_seq: u64) -> u32 {
     let place = (offset / 16) as u32;
     place.wrapping_mul(0x9E37_79B1)
         ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
-        ^ (flags_and_seq as u32).wrapping_mul(0xC2B2_AE3D)
-        ^ ((flags_and_seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
+        ^ (flags_and_seq as u32).wrapping_mul(0xC2B2_AE3D).rotate_left(11)
+        ^ ((flags_and_seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
         ^ salt as u32
 }
 

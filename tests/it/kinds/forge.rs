@@ -81,8 +81,8 @@ impl Forged {
         let salt = self.salt();
         let seed = ((at / 16) as u32).wrapping_mul(0x9E37_79B1)
             ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
-            ^ (seq as u32).wrapping_mul(0xC2B2_AE3D)
-            ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F)
+            ^ (seq as u32).wrapping_mul(0xC2B2_AE3D).rotate_left(11)
+            ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
             ^ salt as u32;
         let next = (at + 16 + payload.len()).next_multiple_of(16);
         let frame = &mut self.0[at..next];
