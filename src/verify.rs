@@ -309,7 +309,7 @@ impl<'a> Checker<'a> {
                 }
                 Seen::Refused => return Err(self.refused(name, at)),
                 // Below the end of the log everything was committed, a last mark too.
-                _ if !in_share && !(is_tip && at < source.limit()) => return Ok(at),
+                _ if !(in_share || is_tip && at < source.limit()) => return Ok(at),
                 _ => {
                     // A whole end frame is none of the damage: the segment behind it is missing.
                     let from = if let Seen::End { next } = seen { next } else { at };
