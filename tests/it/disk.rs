@@ -15,7 +15,7 @@ pub struct Disk {
     mounts: Vec<PathBuf>,
 }
 
-fn run(command: &str, arguments: &[&str]) -> std::result::Result<(), String> {
+pub fn run(command: &str, arguments: &[&str]) -> std::result::Result<(), String> {
     let done = Command::new(command)
         .args(arguments)
         .output()
@@ -29,7 +29,15 @@ fn run(command: &str, arguments: &[&str]) -> std::result::Result<(), String> {
 impl Disk {
     /// `None`, with the reason printed, where disks cannot be mounted.
     pub fn new(mebibytes: u64) -> Option<Disk> {
-        let home = tempdir();
+        Self::with_home(tempdir(), mebibytes)
+    }
+
+    /// A disk whose image is a file of another disk.
+    pub fn inside(other: &Disk, mebibytes: u64) -> Option<Disk> {
+        Self::with_home(tempfile::tempdir_in(other.path()).unwrap(), mebibytes)
+    }
+
+    fn with_home(home: TempDir, mebibytes: u64) -> Option<Disk> {
         let image = home.path().join("disk");
         fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         let made = run("mkfs.ext4", &["-q", "-F", "-m", "0", image.to_str().unwrap()]);
@@ -43,8 +51,21 @@ impl Disk {
         }
     }
 
+    /// The file that the file system is in.
+    pub fn image(&self) -> PathBuf {
+        self.home.path().join("disk")
+    }
+
+    /// Unmounts the disk and mounts it again: nothing that the kernel kept in memory is left. Nobody may
+    /// have a file of it open.
+    pub fn mount_again(&self) {
+        let point = self.path().to_str().unwrap();
+        run("umount", &[point]).unwrap();
+        run("mount", &["-o", "loop", self.image().to_str().unwrap(), point]).unwrap();
+    }
+
     /// Mounts another image beside the disk's own.
-    fn mount(&mut self, image: &Path) -> std::result::Result<PathBuf, String> {
+    pub fn mount(&mut self, image: &Path) -> std::result::Result<PathBuf, String> {
         let point = self.home.path().join(format!("mount-{}", self.mounts.len()));
         fs::create_dir(&point).unwrap();
         run("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()])?;
@@ -54,6 +75,13 @@ impl Disk {
 
     pub fn path(&self) -> &Path {
         &self.mounts[0]
+    }
+
+    /// Unmounts the image that was mounted last.
+    pub fn unmount_last(&mut self) {
+        let point = self.mounts.pop().unwrap();
+        run("umount", &[point.to_str().unwrap()]).unwrap();
+        fs::remove_dir(point).unwrap();
     }
 
     /// Fills the disk to its last block, but for `spare` bytes.
@@ -192,7 +220,7 @@ fn attack_36_an_image_of_the_disk_is_never_live() -> Result<()> {
         log.append([9; 1000])?;
     }
     let image = disk.home.path().join("image");
-    fs::copy(disk.home.path().join("disk"), &image).unwrap();
+    fs::copy(disk.image(), &image).unwrap();
     let mounted = disk.mount(&image).unwrap();
     let other = open(&mounted.join("log"))?;
     assert!(

@@ -10,6 +10,7 @@
 mod attacks;
 mod concurrent;
 mod disk;
+mod faults;
 mod found;
 mod golden;
 mod house;

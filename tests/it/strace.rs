@@ -1,5 +1,6 @@
 //! System calls, watched and made to fail by strace.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,24 +8,31 @@ use maplog::{ErrorKind, Result};
 
 use crate::support::{everything, flip, image, open, read, records, segments, tempdir};
 
-/// Runs an ignored test of this binary under strace; `None`, with the reason printed, without it.
-pub fn strace(arguments: &[&str], role: &str, log: &Path) -> Option<Output> {
-    if !Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|done| done.success())
-    {
+/// False, with the reason printed, where nothing can be traced.
+pub fn can_trace() -> bool {
+    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).status();
+    let can = tried.is_ok_and(|done| done.success());
+    if !can {
         println!("skipped: needs strace, and leave to trace");
-        return None;
     }
-    let done = Command::new("strace")
+    can
+}
+
+/// What runs an ignored test of this binary under strace.
+pub fn traced<A: AsRef<OsStr>>(arguments: &[A], role: &str, log: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command
         .args(["-f", "-y", "-qq"])
         .args(arguments)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", role, "--ignored", "--nocapture", "--test-threads", "1"])
-        .env("LOG", log)
-        .output();
-    Some(done.unwrap())
+        .env("LOG", log);
+    command
+}
+
+/// Runs an ignored test of this binary under strace; `None`, with the reason printed, without it.
+pub fn strace(arguments: &[&str], role: &str, log: &Path) -> Option<Output> {
+    can_trace().then(|| traced(arguments, role, log).output().unwrap())
 }
 
 /// Attack 18: a log whose directory is new, its parent not synced, must not vanish in a power cut. So
