@@ -4,6 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::print_stdout,
+    clippy::single_range_in_vec_init,
     clippy::undocumented_unsafe_blocks
 )]
 
