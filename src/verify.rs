@@ -15,7 +15,7 @@ use crate::format::name::SegmentName;
 use crate::scan::{Resync, Rules, Seen, Source, look};
 use crate::segment::{Health, Pread, SegmentFile};
 use crate::shared::Page;
-use crate::survey::{Span, list, of_another_log};
+use crate::survey::{Span, check_names, list, of_another_log};
 use crate::view::{Site, View};
 
 /// What [`verify`] found.
@@ -105,6 +105,7 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
     let site = Site::open(path.as_ref())?;
     // Before the view, so that no segment that others make meanwhile looks like one behind the end.
     let names = list(&site.dir, site.page())?;
+    check_names(&site.dir, &names)?;
     let view = site.view()?;
     let mut all = Verification {
         first_seq: view.first_seq,
@@ -121,11 +122,17 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
         }
         all.segments.push(report);
     }
-    // Behind the end of a log that is open stand only those that are about to be part of it.
-    let last_id = if checker.may_be_open()? { view.end.segment_id } else { u64::MAX };
-    for name in names.into_iter().filter(|name| name.id <= last_id && !checker.counts(*name)) {
-        let bytes = 0..checker.file_bytes(name)?;
-        all.cut.push(CutReport { segment: name.id, bytes });
+    let may_be_open = checker.may_be_open()?;
+    for name in names {
+        if checker.counts(name) {
+            continue;
+        }
+        if may_be_open && name.id > view.end.segment_id {
+            checker.coming(name)?;
+        } else {
+            let bytes = 0..checker.file_bytes(name)?;
+            all.cut.push(CutReport { segment: name.id, bytes });
+        }
     }
     checker.advance(checker.total);
     all.cut.sort_by_key(|cut| (cut.segment, cut.bytes.start));
@@ -230,6 +237,11 @@ impl<'a> Checker<'a> {
         }
         self.advance(start + file_bytes);
         Ok(report)
+    }
+
+    /// Behind the end of a log that is open stand only those that are about to be part of it.
+    fn coming(&mut self, name: SegmentName) -> Result<()> {
+        self.check_log(&SegmentFile::open_to_read(&self.site.dir, name)?)
     }
 
     fn check_log(&mut self, file: &SegmentFile) -> Result<()> {

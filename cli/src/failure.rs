@@ -55,7 +55,13 @@ impl From<Error> for Failure {
             Some(path) if brief => format!("{}: {}", error.kind(), path.display()),
             _ => error.to_string(),
         };
-        let sentence = match advice(error.kind()) {
+        let advice = match error.kind() {
+            ErrorKind::NotALog if error.segment().is_some() => {
+                Some("`maplog repair` sets aside what is no part of a log")
+            }
+            kind => advice(kind),
+        };
+        let sentence = match advice {
             Some(advice) => format!("{what}; {advice}"),
             None => what,
         };

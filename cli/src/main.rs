@@ -1,4 +1,5 @@
-//! The `maplog` command: append lines to a log, write its records out, look at it.
+//! The `maplog` command: append lines to a log, write its records out, look at it, check
+//! and repair it.
 //!
 //! Uses the public API of the library only. One file for each command.
 
@@ -6,8 +7,10 @@ mod append;
 mod cat;
 mod failure;
 mod open;
+mod repair;
 mod stat;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,8 @@ enum Command {
     Append(append::Args),
     Cat(cat::Args),
     Stat(stat::Args),
+    Verify(verify::Args),
+    Repair(repair::Args),
 }
 
 /// What a command that did its work found.
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
         Command::Append(args) => append::run(&args),
         Command::Cat(args) => cat::run(&args),
         Command::Stat(args) => stat::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Repair(args) => repair::run(&args),
     };
     match done {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

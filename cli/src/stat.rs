@@ -1,9 +1,8 @@
 //! `maplog stat`: how much there is of a log.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::text::Grouped;
+use crate::text::{Grouped, say};
 use crate::{Failure, Outcome, open};
 
 /// Tell how much there is of a log, as of now. It reads no record.
@@ -38,10 +37,5 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         Grouped(stats.segments),
         Grouped(stats.bytes),
     );
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::io("standard output", &error))
-        }
-        _ => Ok(Outcome::Fine),
-    }
+    say(&text).map(|()| Outcome::Fine)
 }

@@ -1,6 +1,9 @@
 //! Numbers and sizes as people write and read them.
 
 use std::fmt::{self, Display};
+use std::io::{self, Write};
+
+use crate::Failure;
 
 /// A number with a comma before every three digits.
 pub(crate) struct Grouped(pub(crate) u64);
@@ -16,6 +19,22 @@ impl Display for Grouped {
         }
         Ok(())
     }
+}
+
+/// Puts a text on standard output. A reader that wants no more of it is no error.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("standard output", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `1 record`, `2,000 records`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", Grouped(number))
 }
 
 /// Bytes, as digits with an optional K, M or G for powers of 1024.

@@ -44,7 +44,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
 }
 
 /// Refuses names that cannot be this log's: their cuts would take records away.
-fn check_names(dir: &Dir, names: &[SegmentName]) -> Result<()> {
+pub(crate) fn check_names(dir: &Dir, names: &[SegmentName]) -> Result<()> {
     for pair in names.windows(2) {
         let [lower, higher] = [pair[0], pair[1]];
         if lower.id == higher.id {

@@ -13,7 +13,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
             false => files.push(path),
         }
     }
-    files.retain(|path| !path.to_str().unwrap().ends_with("_tests.rs"));
+    files.retain(|path| !path.to_str().unwrap().ends_with("tests.rs"));
     files.sort();
     files
 }

@@ -290,7 +290,9 @@ fn damage_stays_where_it_is_and_is_reported_for_ever() {
 fn a_torn_tail_needs_no_repair() {
     let dir = tempdir();
     killed_after(dir.path(), 100);
-    assert_eq!(repair(dir.path()).run().unwrap().set_aside, []);
+    // It may have died while it made a segment.
+    let aside = repair(dir.path()).run().unwrap().set_aside;
+    assert!(aside.iter().all(|file| file.why == Why::LeftOver), "{aside:?}");
     let copy = image(dir.path());
     let last = records(&segments(copy.path())[0])[90];
     flip(&segments(copy.path())[0], last.payload_at());
@@ -353,6 +355,46 @@ fn nothing_in_a_quarantine_is_ever_replaced() {
     let error = repair(&patient.log).quarantine(&patient.log).run().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
     assert!(patient.log.join("next-7").exists());
+}
+
+/// A file leaves the log when its copy, the copy's name, and what cuts the file are on stable storage.
+#[test]
+fn copies_are_durable_before_anything_leaves_the_log() {
+    let patient = patient();
+    fs::write(patient.log.join("next-1"), b"left over").unwrap();
+    let trace = patient.here.path().join("trace");
+    let arguments =
+        ["-o", trace.to_str().unwrap(), "-e", "trace=fsync,fdatasync,unlinkat,renameat2"];
+    let role = "repair::repairs_and_tells";
+    let Some(done) = crate::strace::strace(&arguments, role, &patient.log) else { return };
+    assert!(done.status.success(), "{done:?}");
+    let trace = fs::read_to_string(trace).unwrap();
+    let log = patient.log.to_str().unwrap();
+    let [parent, of_log, of_folder] = [
+        format!("<{}>", patient.here.path().to_str().unwrap()),
+        format!("<{log}>"),
+        format!("<{log}.quarantine-1>"),
+    ];
+    let steps = [
+        ["fsync(", &parent],
+        ["fdatasync(", "/log.quarantine-1/next-1.part>"],
+        ["renameat2(", "\"next-1.part\""],
+        ["fsync(", &of_folder],
+        ["fsync(", &of_log],
+        ["unlinkat(", "\"next-1\""],
+        ["fsync(", &of_log],
+    ];
+    let mut lines = trace.lines();
+    for step in steps {
+        let found = lines.any(|line| step.iter().all(|part| line.contains(part)));
+        assert!(found, "{step:?} is missing or too late in {trace}");
+    }
+}
+
+#[test]
+#[ignore = "a child"]
+fn repairs_and_tells() {
+    repair(std::env::var("LOG").unwrap()).run().unwrap();
 }
 
 /// A file system in memory, of so many bytes, as long as the value lives.

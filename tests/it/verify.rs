@@ -377,3 +377,18 @@ fn what_is_no_log_is_an_error() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(SMALL, 16 * 1024);
 }
+
+/// Where a reader, which looks only at what it needs, still finds all its records.
+#[test]
+fn what_opening_would_refuse_is_refused_although_the_page_is_live() {
+    let (log, next_seq) = closed_log();
+    let second = fs::read(&segments(log.path())[1]).unwrap();
+    for (base, id) in [(next_seq, 5), (next_seq + 50, 2), (9, 2)] {
+        let stray = log.path().join(format!("{base:020}-{id}.seg"));
+        fs::write(&stray, &second).unwrap();
+        assert_eq!(verify(log.path()).unwrap_err().kind(), ErrorKind::NotALog, "{stray:?}");
+        assert_eq!(open(log.path()).unwrap_err().kind(), ErrorKind::NotALog, "{stray:?}");
+        fs::remove_file(stray).unwrap();
+    }
+    assert!(check(log.path()).is_intact());
+}

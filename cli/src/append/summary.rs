@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::text::Grouped;
+use crate::text::{Grouped, counted};
 
 /// Counts what was appended, and for how long.
 pub(super) struct Tally {
@@ -82,11 +82,6 @@ impl Tally {
             _ => "",
         }
     }
-}
-
-fn counted(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", Grouped(number))
 }
 
 fn rounded(took: Duration) -> String {

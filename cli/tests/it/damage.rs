@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{Ran, Scratch, numbered};
 
 /// A log of "record 0" to "record 99", in one segment.
-fn hundred(sync: bool) -> Scratch {
+pub fn hundred(sync: bool) -> Scratch {
     let here = Scratch::new();
     let args: &[&str] = if sync { &["log", "--sync"] } else { &["log"] };
     here.append(args, &numbered(0..100));
@@ -14,7 +14,7 @@ fn hundred(sync: bool) -> Scratch {
 }
 
 /// Changes one letter of a record's bytes.
-fn rot(segment: &Path, record: u64) {
+pub fn rot(segment: &Path, record: u64) {
     let mut bytes = fs::read(segment).unwrap();
     let text = format!("record {record}\0");
     let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();

@@ -49,15 +49,33 @@ fn the_examples_do_what_they_show() {
 }
 
 #[test]
+fn the_examples_of_checking_and_repairing_do_what_they_show() {
+    let verify = run(example(&help(&["verify"])));
+    let lines: Vec<_> = verify.lines().skip(1).collect();
+    assert_eq!(lines[0], "segment 1: 2 records, 65,536 bytes");
+    assert_eq!(lines[1], "2 records (0..2) in 1 segment, 65,536 bytes: intact");
+    assert!(lines[2].starts_with("{\"cut\":[],") && lines[2].ends_with('}'), "{verify}");
+
+    let repair = run(example(&help(&["repair"])));
+    let what = "set aside 00000000000000000001-2.seg (65,536 bytes): a copy of ";
+    let lines: Vec<_> = repair.lines().skip(1).collect();
+    assert!(lines[0].starts_with(&format!("would {what}")), "{repair}");
+    assert_eq!(lines[1], "1 file to set aside");
+    assert!(lines[2].starts_with(what), "{repair}");
+    assert!(lines[3].ends_with("/demo.log.quarantine-1"), "{repair}");
+    assert_eq!(lines[4..], ["one", "two"]);
+}
+
+#[test]
 fn every_help_tells_the_exit_codes_and_the_short_one_is_the_same_example() {
-    for command in [&[][..], &["append"], &["cat"], &["stat"]] {
+    for command in [&[][..], &["append"], &["cat"], &["stat"], &["verify"], &["repair"]] {
         let long = help(command);
         assert!(long.contains("\nExit status: 0 all is well, "), "{long}");
         assert!(long.contains(" 2 wrong usage or an error"), "{long}");
         let short = Scratch::new().run(&[command, &["-h"]].concat()).text();
         assert_eq!(example(&short), example(&long));
     }
-    for command in [&[][..], &["cat"]] {
+    for command in [&[][..], &["cat"], &["verify"]] {
         let help = help(command);
         assert!(help.contains(" 1 damage was found") || help.contains(" 1 records are damaged"));
     }

@@ -7,5 +7,7 @@ mod help;
 mod pipes;
 mod reading;
 mod refusals;
+mod repairing;
 mod round_trip;
 mod support;
+mod verifying;

@@ -9,7 +9,7 @@ use crate::support::{MAPLOG, Ran, Scratch, names};
 #[test]
 fn reading_a_log_that_does_not_exist_creates_nothing() {
     let here = Scratch::new();
-    for command in ["cat", "stat"] {
+    for command in ["cat", "stat", "verify", "repair"] {
         here.run(&[command, "nowhere"]).assert_refused(
             2,
             "no such log: nowhere; check the path (`maplog append` creates a log, but not the \
@@ -23,7 +23,7 @@ fn reading_a_log_that_does_not_exist_creates_nothing() {
 fn reading_a_directory_that_is_no_log_creates_nothing_in_it() {
     let here = Scratch::new();
     here.write("letter", "dear");
-    for command in ["cat", "stat"] {
+    for command in ["cat", "stat", "verify"] {
         here.run(&[command, "."]).assert_refused(2, "not a log: the directory holds no segments");
     }
     assert_eq!(here.names(""), ["letter"]);
