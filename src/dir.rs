@@ -60,7 +60,9 @@ impl Dir {
             return Ok(());
         }
         let parent = self.open_raw("..", OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        Ok(retry_on_intr(|| rustix::fs::fsync(&parent))?)
+        retry_on_intr(|| rustix::fs::fsync(&parent))?;
+        changed!(crate::hook::Change::ParentSynced);
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -109,7 +111,9 @@ impl Dir {
     /// Makes `name`, which must not exist.
     pub(crate) fn create_new(&self, name: &str, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        Ok(self.open_raw(name, flags, mode)?.into())
+        let file = self.open_raw(name, flags, mode)?.into();
+        changed!(crate::hook::Change::Created { name, file: &file });
+        Ok(file)
     }
 
     /// Gives `from` the name `to`, which must not exist.
@@ -126,14 +130,17 @@ impl Dir {
                 retry_on_intr(|| rustix::fs::linkat(fd, from, there, to, AtFlags::empty()))?;
                 // The file has its name, whatever becomes of the old one: an error would deny it.
                 let _left_over = self.remove(from);
-                Ok(())
             }
-            other => Ok(other?),
+            other => other?,
         }
+        changed!(crate::hook::Change::Renamed { from, to });
+        Ok(())
     }
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))?)
+        retry_on_intr(|| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))?;
+        changed!(crate::hook::Change::Removed { name });
+        Ok(())
     }
 
     /// As [`remove`](Self::remove); a file that does not exist is as good as removed.
@@ -179,7 +186,9 @@ impl Dir {
         if broken!("no_directory_sync") {
             return Ok(());
         }
-        Ok(retry_on_intr(|| rustix::fs::fsync(&self.fd))?)
+        retry_on_intr(|| rustix::fs::fsync(&self.fd))?;
+        changed!(crate::hook::Change::NamesSynced);
+        Ok(())
     }
 }
 
@@ -231,7 +240,9 @@ fn passes_size_limit(to: u64) -> bool {
 
 /// Puts a file's bytes, and what is needed to find them, on stable storage.
 pub(crate) fn sync_data(file: &File) -> io::Result<()> {
-    Ok(retry_on_intr(|| rustix::fs::fdatasync(file))?)
+    retry_on_intr(|| rustix::fs::fdatasync(file))?;
+    changed!(crate::hook::Change::DataSynced { file });
+    Ok(())
 }
 
 /// Makes sure that storing to bytes `from..to` of the file can never want for room: they are
@@ -244,7 +255,11 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
     }
     match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), from, to - from)) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => write_zeros(file, from, to),
-        other => Ok(other?),
+        other => {
+            other?;
+            changed!(crate::hook::Change::Allocated);
+            Ok(())
+        }
     }
 }
 

@@ -14,6 +14,18 @@ macro_rules! hook {
     ($name:literal) => {};
 }
 
+/// A call that changed what a power cut would leave: for a test that keeps record of it.
+#[cfg(test)]
+macro_rules! changed {
+    ($change:expr) => {
+        crate::hook::tell($change)
+    };
+}
+#[cfg(not(test))]
+macro_rules! changed {
+    ($change:expr) => {};
+}
+
 /// True in the build that leaves the named thing out.
 macro_rules! broken {
     ($what:literal) => {
@@ -25,9 +37,65 @@ macro_rules! broken {
 #[cfg(test)]
 pub(crate) const KILL_AT: &str = "MAPLOG_TEST_KILL_AT";
 
+/// What a listener is told of, after it happened.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+pub(crate) enum Change<'a> {
+    /// A hook was reached: bytes may have been stored.
+    Hook(&'static str),
+    Created {
+        name: &'a str,
+        file: &'a crate::dir::File,
+    },
+    Renamed {
+        from: &'a str,
+        to: &'a str,
+    },
+    Removed {
+        name: &'a str,
+    },
+    Allocated,
+    /// Bytes and size of the file are on stable storage.
+    DataSynced {
+        file: &'a crate::dir::File,
+    },
+    /// The names in the log's directory are on stable storage.
+    NamesSynced,
+    /// The directory's own name is on stable storage.
+    ParentSynced,
+}
+
+#[cfg(test)]
+pub(crate) type Listener = std::rc::Rc<dyn Fn(Change<'_>)>;
+
+#[cfg(test)]
+thread_local! {
+    static LISTENER: std::cell::RefCell<Option<Listener>> = const { std::cell::RefCell::new(None) };
+}
+
+/// From now on `listener` is told of what this thread does to logs; it must not change any.
+#[cfg(test)]
+pub(crate) fn listen(listener: Option<Listener>) {
+    LISTENER.set(listener);
+}
+
+#[cfg(test)]
+pub(crate) fn tell(change: Change<'_>) {
+    let listener = LISTENER.try_with(|listener| listener.borrow().clone());
+    if let Ok(Some(listener)) = listener {
+        listener(change);
+    }
+}
+
 /// Kills the process by SIGKILL at the hook, and the time, that the environment names.
 #[cfg(test)]
-pub(crate) fn reached(name: &str) {
+pub(crate) fn reached(name: &'static str) {
+    tell(Change::Hook(name));
+    die_if_wanted(name);
+}
+
+#[cfg(test)]
+fn die_if_wanted(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
