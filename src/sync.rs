@@ -73,13 +73,20 @@ impl Syncer {
         };
         home.check_place()?;
         gather(home);
+        if broken!("position_before_sync") {
+            self.note_position(home, home.page().end());
+        }
         let end = sync_data(home)?;
+        self.note_position(home, end);
+        Ok(home.page().durable_seq())
+    }
+
+    /// Notes in the slot, if that is due, that the log is durable up to `end`. A note that could not be
+    /// written costs the next opening some reading, and the next sync tries again.
+    fn note_position(&self, home: &Home, end: End) {
         if let Some(tip) = tip(home, end) {
-            // The records are durable. A note that could not be written costs the next opening some
-            // reading, and the next sync tries again.
             let _noted = self.noted.lock().take_in(home, &tip, end);
         }
-        Ok(home.page().durable_seq())
     }
 
     /// Notes, durably, how far the log is durable, if the newest slot does not say so: for a log that
@@ -153,9 +160,6 @@ fn sync_data(home: &Home) -> Result<End> {
         let mut unsynced = home.unsynced.lock();
         (unsynced.segments.clone(), std::mem::take(&mut unsynced.names))
     };
-    if broken!("position_before_sync") {
-        home.page().raise_durable(epoch, end.seq);
-    }
     home.page().set_syncing(true);
     for segment in &segments {
         hook!("sync.before_data");

@@ -77,7 +77,9 @@ impl Surveyor<'_> {
                 }
                 Verdict::EndOfLog => {
                     self.report_cut(place)?;
-                    return Ok(self.finish(place, Plan::Fresh, live));
+                    let go_on = broken!("no_fresh_segment");
+                    let plan = if go_on { Plan::GoOn { clean: false } } else { Plan::Fresh };
+                    return Ok(self.finish(place, plan, live));
                 }
                 Verdict::Damage => match self.behind_damage(place)? {
                     Some(found) => {
