@@ -52,6 +52,8 @@ mod log;
 mod open;
 
 #[cfg(test)]
+mod crash_images;
+#[cfg(test)]
 mod crash_tests;
 
 pub use error::{Error, ErrorKind, Result};
