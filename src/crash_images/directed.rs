@@ -206,7 +206,7 @@ fn what_is_cut_claims_no_more_than_its_place() {
     let word = CommitWord::new(Kind::Mark, Mark::BYTES);
     let mut body = [0; (MARK_FRAME_BYTES - COMMIT_BYTES) as usize];
     body[(HEADER_BYTES - COMMIT_BYTES) as usize..].copy_from_slice(&claim);
-    seal(&mut body, seed(salt, mark_at, word), 2, Mark::BYTES);
+    seal(&mut body, seed(salt, mark_at, word, 2), 2, Mark::BYTES);
     let mut record = payload(&mut rng, 900);
     let (before, mark) = record.split_at_mut(512);
     before.fill(0);
