@@ -319,7 +319,7 @@ impl<'a> Checker<'a> {
                     report.used_bytes += next - at;
                     return Ok(next);
                 }
-                Seen::Refused => return Err(self.refused(name, at)),
+                Seen::Refused if in_share => return Err(self.refused(name, at)),
                 // Below the end of the log everything was committed, a last mark too.
                 _ if !(in_share || is_tip && at < source.limit()) => return Ok(at),
                 _ => {
