@@ -1,0 +1,219 @@
+//! What the crate reads, and whether it is right.
+
+use std::ops::Range;
+use std::path::Path;
+
+use maplog::{ErrorKind, Log, Reader, Result, SyncPolicy};
+
+use crate::second::format::{
+    self, BLOCK_BYTES, FIRST, HEADER_BYTES, Header, LAST, MIDDLE, SECTOR_BYTES, SINGLE, crc32,
+    frame_bytes, seed, u32_at, u64_at,
+};
+use crate::second::reader::{Reading, lose};
+use crate::second::script::Files;
+
+pub const SMALL: u64 = 16 * 1024;
+
+pub fn open(path: &Path) -> Result<Log> {
+    let options = Log::options().segment_bytes(SMALL).sync(SyncPolicy::Manual).helper_thread(false);
+    // SAFETY: the targets change files only while no handle is alive.
+    unsafe { options.open(path) }
+}
+
+pub fn read(path: &Path) -> Result<Reader> {
+    // SAFETY: as for `open`.
+    unsafe { Reader::open(path) }
+}
+
+/// All that a reader gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Everything {
+    pub first_seq: u64,
+    pub next_seq: u64,
+    pub records: Vec<(u64, Vec<u8>)>,
+    pub lost: Vec<Range<u64>>,
+    /// Parts that a later version wrote, or that are another log's.
+    pub refused: Vec<ErrorKind>,
+}
+
+/// More than any log of these targets has records, gaps and segments.
+const ENOUGH: usize = 20_000;
+
+pub fn everything(reader: &Reader) -> Everything {
+    let mut all = Everything {
+        first_seq: reader.first_seq(),
+        next_seq: reader.next_seq(),
+        ..Everything::default()
+    };
+    for (count, item) in reader.iter().enumerate() {
+        assert!(count < ENOUGH, "the iterator does not end");
+        match item {
+            Ok(record) => all.records.push((record.seq(), record.data().to_vec())),
+            Err(error) => match error.lost() {
+                Some(range) => {
+                    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+                    lose(&mut all.lost, range);
+                }
+                None => all.refused.push(error.kind()),
+            },
+        }
+    }
+    all
+}
+
+impl Everything {
+    /// Every number is a record or lost, none is both, and they come in order.
+    pub fn check_complete(&self) {
+        let mut due = self.first_seq;
+        let mut lost = self.lost.iter().peekable();
+        for (seq, _) in &self.records {
+            while let Some(range) = lost.next_if(|range| range.start == due) {
+                due = range.end;
+            }
+            assert_eq!(*seq, due, "a number is neither read nor reported");
+            due += 1;
+        }
+        lost.for_each(|range| assert_eq!(std::mem::replace(&mut due, range.end), range.start));
+        assert_eq!(due, self.next_seq, "the last numbers are neither read nor reported");
+    }
+
+    /// The same, as the second reader says it.
+    pub fn assert_is(&self, expected: &Reading) {
+        let range = expected.first_seq..expected.next_seq;
+        assert_eq!(self.first_seq..self.next_seq, range, "the log's numbers");
+        assert_eq!(self.lost, expected.lost, "the numbers that are lost");
+        assert_eq!(self.records, expected.records, "the records");
+    }
+}
+
+/// What is unusual about files, so that less can be said about reading them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// A later version wrote it, or it is more than one log.
+    pub may_be_refused: bool,
+    /// The second reader knows no such limits: of a header's fields, of a file longer than its segment, of
+    /// the work that a search may cost.
+    pub unknown_to_the_second_reader: bool,
+}
+
+impl Oddities {
+    pub fn any(&self) -> bool {
+        self.may_be_refused || self.unknown_to_the_second_reader
+    }
+}
+
+pub fn oddities(files: &Files) -> Oddities {
+    let mut odd = Oddities::default();
+    let (mut ids, mut log_ids) = (Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        let (base, id) = name.strip_suffix(".seg").unwrap().split_once('-').unwrap();
+        let (base, id): (u64, u64) = (base.parse().unwrap(), id.parse().unwrap());
+        ids.push(id);
+        let mut start = bytes.clone();
+        start.resize(bytes.len().max(HEADER_BYTES), 0);
+        let copies = [0, BLOCK_BYTES].map(|at| &start[at..at + SECTOR_BYTES]);
+        let Some(whole) = copies.into_iter().find(|copy| is_whole(copy)) else {
+            let [one, two] = copies.map(|copy| u32_at(copy, format::VERSION_AT));
+            let ours = copies.iter().all(|copy| copy[..8] == format::MAGIC);
+            odd.may_be_refused |= ours && one == two && one != 1;
+            continue;
+        };
+        match Header::decode(whole) {
+            Ok(header) => {
+                let fits = (SMALL..=16 << 30).contains(&header.segment_bytes)
+                    && header.segment_bytes.is_multiple_of(4096)
+                    && header.base_seq < (1 << 56) - 1;
+                odd.may_be_refused |= !(1..=6).contains(&header.reason);
+                odd.may_be_refused |= (header.base_seq, header.segment_id) != (base, id);
+                odd.unknown_to_the_second_reader |= !fits;
+                odd.unknown_to_the_second_reader |= header.segment_bytes < bytes.len() as u64;
+                odd.unknown_to_the_second_reader |=
+                    search_bytes(bytes) > header.segment_bytes.saturating_mul(4);
+                odd.may_be_refused |= has_refused_frame(bytes, header.salt);
+                log_ids.push(header.log_id);
+            }
+            Err(_feature) => odd.may_be_refused = true,
+        }
+    }
+    ids.sort_unstable();
+    odd.may_be_refused |= ids.windows(2).any(|pair| pair[0] == pair[1]);
+    odd.may_be_refused |= log_ids.windows(2).any(|pair| pair[0] != pair[1]);
+    odd
+}
+
+fn is_whole(copy: &[u8]) -> bool {
+    let crc = u32_at(copy, format::HEADER_CRC_AT);
+    copy[..8] == format::MAGIC
+        && u32_at(copy, format::VERSION_AT) == 1
+        && crc == crc32(0, &copy[..format::HEADER_CRC_AT])
+}
+
+/// Places that look like a frame that lies inside the file: kind, payload bytes.
+fn candidates(bytes: &[u8]) -> impl Iterator<Item = (usize, u32, usize)> + '_ {
+    (HEADER_BYTES..bytes.len().saturating_sub(15)).step_by(16).filter_map(|at| {
+        let word = u32_at(bytes, at);
+        let (kind, len) = (word >> 28, (word & 0x0FFF_FFFF) as usize);
+        (kind != 0 && at + frame_bytes(len) <= bytes.len()).then_some((at, kind, len))
+    })
+}
+
+/// No search for a frame checksums more than this.
+fn search_bytes(bytes: &[u8]) -> u64 {
+    let each = candidates(bytes).map(|(at, kind, len)| match kind {
+        FIRST => bytes.len() - at,
+        MIDDLE | LAST => 0,
+        _ => len + 8,
+    });
+    each.sum::<usize>() as u64
+}
+
+fn has_refused_frame(bytes: &[u8], salt: u64) -> bool {
+    candidates(bytes).any(|(at, kind, len)| {
+        (kind == 7 || bytes[at + 15] != 0) && crc_is_right(bytes, salt, at, len, 0)
+    })
+}
+
+fn crc_is_right(bytes: &[u8], salt: u64, at: usize, len: usize, tie: u32) -> bool {
+    let init = seed(salt, at, u32_at(bytes, at)) ^ tie;
+    crc32(init, &bytes[at + 8..at + 16 + len]) == u32_at(bytes, at + 4)
+}
+
+/// True if a frame that a search could find says a number that is not below `next_seq`; or that number,
+/// and is a record.
+pub fn numbers_from(files: &Files, next_seq: u64) -> bool {
+    files.values().any(|bytes| {
+        candidates(bytes).any(|(at, kind, _)| {
+            let number = u64_at(bytes, at + 8);
+            number > next_seq || number == next_seq && (SINGLE..=LAST).contains(&kind)
+        })
+    })
+}
+
+/// G3, whatever else is wrong: some file holds this record, with a checksum of that file's salt.
+pub fn assert_is_somewhere(files: &Files, seq: u64, data: &[u8]) {
+    let held = files.values().any(|bytes| {
+        let mut start = bytes.clone();
+        start.resize(bytes.len().max(HEADER_BYTES), 0);
+        let copies = [0, BLOCK_BYTES].map(|at| &start[at..at + SECTOR_BYTES]);
+        let Some(header) = copies.into_iter().find_map(|copy| Header::decode(copy).ok()) else {
+            return false;
+        };
+        let sound = |at, len, tie| crc_is_right(bytes, header.salt, at, len, tie);
+        let firsts: Vec<_> = candidates(bytes)
+            .filter(|(at, kind, len)| *kind == FIRST && sound(*at, *len, 0))
+            .map(|(at, ..)| at)
+            .collect();
+        candidates(bytes).any(|(at, kind, len)| {
+            let says = u64_at(bytes, at + 8) == seq && &bytes[at + 16..at + 16 + len] == data;
+            let before = firsts.iter().filter(|first| **first < at);
+            says && match kind {
+                SINGLE | FIRST => sound(at, len, 0),
+                MIDDLE | LAST => {
+                    before.clone().any(|at_first| sound(at, len, u32_at(bytes, at_first + 4)))
+                }
+                _ => false,
+            }
+        })
+    });
+    assert!(held, "record {seq} of {} bytes stands in no file", data.len());
+}
