@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::create::{NewSegment, build, give_name};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::{EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, frame_bytes};
+use crate::format::frame::{EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MAX_SEQ, frame_bytes};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::{copy_name, is_copy_name};
 use crate::map::End;
@@ -42,9 +42,12 @@ pub(crate) fn copy_in_doubt(
     for span in found.spans.iter().filter(|span| span.end_seq > durable_seq) {
         copier.copy_span(span, durable_seq..found.end.seq)?;
     }
-    // Even if no record is in doubt: nothing is appended to a file whose sync failed.
-    copier.begin_at(found.end.seq)?;
-    copier.name_all(page)
+    // Even if no record is in doubt: nothing is appended to a file whose sync failed. A log that has
+    // used all its numbers is appended to no more.
+    if found.end.seq <= MAX_SEQ {
+        copier.begin_at(found.end.seq)?;
+    }
+    Ok(copier.name_all(page)?.unwrap_or(found.end))
 }
 
 fn remove_left_overs(dir: &Dir) -> Result<()> {
@@ -189,8 +192,9 @@ impl Copier<'_> {
         Ok(())
     }
 
-    /// Syncs the copies, gives them their names and syncs those; the log ends in the last.
-    fn name_all(self, page: &Page) -> Result<End> {
+    /// Syncs the copies, gives them their names and syncs those; the log ends in the last, if there is
+    /// one.
+    fn name_all(self, page: &Page) -> Result<Option<End>> {
         let dir = self.dir;
         let fault = |source| Error::io("naming the copies", source).at_path(dir.path());
         for copy in &self.built {
@@ -203,14 +207,11 @@ impl Copier<'_> {
         hook!("copy.before_directory_sync");
         dir.sync().map_err(fault)?;
         hook!("copy.done");
-        let Some(last) = self.built.last() else {
-            return Err(Error::new(ErrorKind::OutOfRange, "no copy was begun"));
-        };
-        Ok(End {
+        Ok(self.built.last().map(|last| End {
             segment_id: last.tip.file.name.id,
             offset: last.tip.map.end(),
             seq: last.next_seq,
-        })
+        }))
     }
 }
 

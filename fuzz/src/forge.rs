@@ -176,8 +176,8 @@ fn seal(frame: &Placed, salt: u64, bytes: &mut [u8]) {
     let Placed { at, kind, len, first_at, crc_xor } = *frame;
     let in_batch = matches!(kind, MIDDLE | LAST) && first_at != 0;
     let tie = if in_batch { u32_at(bytes, first_at + 4) } else { 0 };
-    let init = seed(salt, at, u32_at(bytes, at)) ^ tie;
-    let crc = crc32(init, &bytes[at + 8..at + 16 + len]) ^ u32::from(crc_xor);
+    let init = seed(salt, at, u32_at(bytes, at), u64_at(bytes, at + 8)) ^ tie;
+    let crc = crc32(init, &bytes[at + 16..at + 16 + len]) ^ u32::from(crc_xor);
     put(bytes, at + 4, &crc.to_le_bytes());
 }
 

@@ -162,7 +162,7 @@ fn search_bytes(bytes: &[u8]) -> u64 {
     let each = candidates(bytes).map(|(at, kind, len)| match kind {
         FIRST => bytes.len() - at,
         MIDDLE | LAST => 0,
-        _ => len + 8,
+        _ => len + 16,
     });
     each.sum::<usize>() as u64
 }
@@ -174,8 +174,8 @@ fn has_refused_frame(bytes: &[u8], salt: u64) -> bool {
 }
 
 fn crc_is_right(bytes: &[u8], salt: u64, at: usize, len: usize, tie: u32) -> bool {
-    let init = seed(salt, at, u32_at(bytes, at)) ^ tie;
-    crc32(init, &bytes[at + 8..at + 16 + len]) == u32_at(bytes, at + 4)
+    let init = seed(salt, at, u32_at(bytes, at), u64_at(bytes, at + 8)) ^ tie;
+    crc32(init, &bytes[at + 16..at + 16 + len]) == u32_at(bytes, at + 4)
 }
 
 /// True if a frame that a search could find says a number that is not below `next_seq`; or that number,

@@ -58,7 +58,8 @@ pub fn run(recipe: &Recipe) {
             return;
         }
     };
-    assert_eq!(segments(folder.path()), files, "opening changed the files");
+    // A page that says that a sync failed has what is in doubt written anew.
+    assert!(live || segments(folder.path()) == files, "opening changed the files");
     let found = everything(&log.reader());
     if let Some(expected) = &expected {
         assert_eq!(log.durable_seq(), expected.durable_seq);
@@ -170,8 +171,11 @@ fn check_verify(
                 assert!(!found.is_intact() || all.lost.is_empty());
             }
         }
-        (Err(error), Err(kind)) => assert_eq!(error.kind(), *kind, "{error}"),
-        // A part, or what was trimmed, may be a later version's.
+        // It looks at names before it looks at the end; and a part, or what was trimmed, may be a later
+        // version's.
+        (Err(error), Err(kind)) => {
+            assert!(error.kind() == *kind || may_fail(error.kind()), "{error}")
+        }
         (Err(error), Ok(_)) => assert!(may_fail(error.kind()), "{error}"),
         (Ok(found), Err(kind)) => panic!("{kind:?} to a reader, to verify {found:?}"),
     }
