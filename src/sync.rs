@@ -27,7 +27,7 @@ const GATHER_TURNS: usize = 16;
 /// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
 /// together: what they appended is covered by one more sync, which one of them does (group commit).
 pub(crate) struct Syncer {
-    busy: Mutex<bool>,
+    queue: Mutex<Queue>,
     free: Condvar,
     noted: Mutex<Noted>,
 }
@@ -40,20 +40,31 @@ struct Noted {
     at: Instant,
 }
 
+#[derive(Default)]
+struct Queue {
+    busy: bool,
+    /// Somebody waited since the last turn began.
+    waited: bool,
+}
+
 /// The right to sync, given back when dropped.
-struct Turn<'s>(&'s Syncer);
+struct Turn<'s> {
+    syncer: &'s Syncer,
+    /// Others waited meanwhile, so they are likely to append now.
+    has_company: bool,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.busy.lock() = false;
-        self.0.free.notify_all();
+        self.syncer.queue.lock().busy = false;
+        self.syncer.free.notify_all();
     }
 }
 
 impl Syncer {
     pub(crate) fn new() -> Self {
         let noted = Noted { segment_id: 0, counter: 0, offset: 0, at: Instant::now() };
-        Syncer { busy: Mutex::new(false), free: Condvar::new(), noted: Mutex::new(noted) }
+        Syncer { queue: Mutex::default(), free: Condvar::new(), noted: Mutex::new(noted) }
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
@@ -65,14 +76,16 @@ impl Syncer {
     /// is not. At once if they are.
     pub(crate) fn sync_to(&self, home: &Home, wanted: u64) -> Result<u64> {
         home.check()?;
-        let Some(_turn) =
+        let Some(turn) =
             self.turn_unless(|| home.page().durable_seq() >= wanted || home.page().is_poisoned())
         else {
             home.check()?;
             return Ok(home.page().durable_seq());
         };
         home.check_place()?;
-        gather(home);
+        if turn.has_company {
+            gather(home);
+        }
         if broken!("position_before_sync") {
             self.note_position(home, home.page().end());
         }
@@ -125,16 +138,18 @@ impl Syncer {
 
     /// Waits for its turn, or until nothing is left to be done.
     fn turn_unless(&self, done: impl Fn() -> bool) -> Option<Turn<'_>> {
-        let mut busy = self.busy.lock();
+        let mut queue = self.queue.lock();
         loop {
             if done() {
                 return None;
             }
-            if !*busy {
-                *busy = true;
-                return Some(Turn(self));
+            if !queue.busy {
+                queue.busy = true;
+                let has_company = std::mem::take(&mut queue.waited);
+                return Some(Turn { syncer: self, has_company });
             }
-            self.free.wait(&mut busy);
+            queue.waited = true;
+            self.free.wait(&mut queue);
         }
     }
 }
