@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -223,6 +224,21 @@ pub(crate) fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<usi
 /// Copies all bytes of a file to the start of another.
 pub(crate) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
     io::copy(&mut from, &mut to).map(drop)
+}
+
+/// The first stretch of the file, from `from` on, that is not a hole; `None` if only a hole follows.
+/// File systems that know no holes call everything data (lseek(2), `SEEK_DATA`).
+pub(crate) fn data_from(file: &File, from: u64) -> io::Result<Option<Range<u64>>> {
+    use rustix::fs::SeekFrom::{Data, Hole};
+    let start = match rustix::fs::seek(file, Data(from)) {
+        Err(rustix::io::Errno::NXIO) => return Ok(None),
+        Err(rustix::io::Errno::INVAL) => {
+            let end = file_bytes(file)?;
+            return Ok((from < end).then_some(from..end));
+        }
+        other => other?,
+    };
+    Ok(Some(start..rustix::fs::seek(file, Hole(start))?))
 }
 
 pub(crate) fn write_at(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {

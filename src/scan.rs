@@ -283,6 +283,8 @@ pub(crate) fn place_of<S: Source>(source: &mut S, at: u64) -> Result<(u64, u64),
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resync {
     budget: u64,
+    /// No frame begins here or behind.
+    until: u64,
 }
 
 /// How many times a segment's size may be checksummed in search of its frames.
@@ -290,7 +292,12 @@ const BUDGET_SEGMENTS: u64 = 4;
 
 impl Resync {
     pub(crate) fn new(segment_bytes: u64) -> Self {
-        Resync { budget: BUDGET_SEGMENTS * segment_bytes }
+        Resync { budget: BUDGET_SEGMENTS * segment_bytes, until: u64::MAX }
+    }
+
+    /// The same search, of places below `until` only.
+    pub(crate) fn below(self, until: u64) -> Self {
+        Resync { until, ..self }
     }
 
     /// The place and sequence number of the first valid frame behind `from`, where the record
@@ -305,7 +312,8 @@ impl Resync {
     ) -> Result<Option<(u64, u64)>, S::Fault> {
         let checked = Rules { check: true, ..*rules };
         let mut at = from + ALIGN;
-        while at + HEADER_BYTES <= source.limit() && self.budget > 0 {
+        let until = self.until.min(source.limit());
+        while at < until && at + HEADER_BYTES <= source.limit() && self.budget > 0 {
             let header = Header::decode(&source.sixteen(at)?);
             let nearest = seq..=seq + (at - from) / EMPTY_FRAME_BYTES;
             if may_start(&header) && nearest.contains(&header.seq()) {

@@ -11,7 +11,7 @@ use crate::format::frame::HEADER_BYTES as FRAME_HEADER_BYTES;
 use crate::format::header::{BLOCK_BYTES, HEADER_BYTES, HeaderState, SECTOR_BYTES, SegmentHeader};
 use crate::format::name::SegmentName;
 use crate::format::slot::{SLOT_BYTES, Slot, SlotState};
-use crate::format::{PAGE_BYTES, crc32, round_up};
+use crate::format::{ALIGN, PAGE_BYTES, crc32, round_up};
 use crate::map::ReadMap;
 use crate::scan::{Frames, Source};
 
@@ -228,11 +228,18 @@ impl Pread<'_> {
     pub(crate) fn last_used(&mut self, from: u64) -> io::Result<u64> {
         let mut used = from;
         let mut at = from;
-        while at + FRAME_HEADER_BYTES <= self.limit {
-            if self.sixteen(at)? != [0; FRAME_HEADER_BYTES as usize] {
-                used = at + FRAME_HEADER_BYTES;
+        // What was allocated and never written is a hole to the file system: it is not read.
+        while let Some(data) = dir::data_from(self.file, at)? {
+            at = data.start.max(at) & !(ALIGN - 1);
+            while at < data.end && at + FRAME_HEADER_BYTES <= self.limit {
+                if self.sixteen(at)? != [0; FRAME_HEADER_BYTES as usize] {
+                    used = at + FRAME_HEADER_BYTES;
+                }
+                at += FRAME_HEADER_BYTES;
             }
-            at += FRAME_HEADER_BYTES;
+            if at + FRAME_HEADER_BYTES > self.limit {
+                break;
+            }
         }
         Ok(used)
     }

@@ -180,8 +180,9 @@ impl Surveyor<'_> {
         let swept = self.with_source(span, |source, rules, _| {
             let mut behind = Behind::default();
             // A budget of its own: what is spent here is not missing where records are saved.
-            let mut resync = Resync::new(source.limit());
-            behind.bytes = source.last_used(at)? - at;
+            let used = source.last_used(at)?;
+            let mut resync = Resync::new(source.limit()).below(used);
+            behind.bytes = used - at;
             loop {
                 let start = seq;
                 run(source, rules, &mut at, &mut seq, &mut |claim| {

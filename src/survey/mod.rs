@@ -26,7 +26,7 @@ pub struct Recovery {
     pub clean: bool,
     /// Only processes had died: what they had appended was still there, synced or not.
     pub live: bool,
-    /// Bytes of frames that were read to find the end.
+    /// Bytes of segments that were read to find the end and what lies behind it, in all passes.
     pub scanned_bytes: u64,
     /// Records found lost on the way, in ascending order. What lies below the last durable position
     /// that the log had noted is not read at opening, and reported when it is.

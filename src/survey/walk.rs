@@ -127,13 +127,9 @@ impl Surveyor<'_> {
 
     /// Walks valid frames from `place`, to where they end or the next segment's share begins.
     fn run(&mut self, place: &mut Place) -> Result<Stop> {
-        let mut scanned = 0;
         let stop = self.with_source(place.span, |source, rules, _| {
-            let stop = run(source, rules, &mut place.at, &mut place.seq, &mut |_| {});
-            scanned = source.read_bytes();
-            stop
+            run(source, rules, &mut place.at, &mut place.seq, &mut |_| {})
         })?;
-        self.report.scanned_bytes += scanned;
         match stop {
             None => Ok(Stop::NoHeader),
             Some(Some(stop)) => Ok(stop),
@@ -158,7 +154,13 @@ impl Surveyor<'_> {
         let Visit { file, resync, .. } = self.visited_mut(span);
         let Some(file) = file else { return Ok(None) };
         let rules = Rules { salt: file.header.salt, cut_seq, check: true };
-        let seen = file.pread().and_then(|mut source| look(&mut source, &rules, resync));
+        let mut read_bytes = 0;
+        let seen = file.pread().and_then(|mut source| {
+            let seen = look(&mut source, &rules, resync);
+            read_bytes = source.read_bytes();
+            seen
+        });
+        self.report.scanned_bytes += read_bytes;
         seen.map(Some).map_err(|source| self.fault(span, source))
     }
 
