@@ -7,18 +7,21 @@
 //! segments named before it stand. So every state in between is complete, and whoever finds one
 //! begins again. Does not know: how it came to doubt.
 
+use std::convert::Infallible;
 use std::io;
 use std::ops::Range;
 
-use crate::create::{NewSegment, build, give_name};
+use crate::create::{FIRST_COUNTER, NewSegment, build, give_name};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::crc32;
 use crate::format::frame::{EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MAX_SEQ, frame_bytes};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::{copy_name, is_copy_name};
+use crate::format::slot::Slot;
 use crate::map::End;
-use crate::scan::{Resync, Rules, Seen, look, place_of};
-use crate::segment::{Pread, SegmentFile};
+use crate::scan::{Resync, Rules, Seen, Source, look, place_of};
+use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::survey::{Span, Survey};
 use crate::tip::TipSegment;
@@ -50,7 +53,8 @@ pub(crate) fn copy_in_doubt(
     Ok(copier.name_all(page)?.unwrap_or(found.end))
 }
 
-fn remove_left_overs(dir: &Dir) -> Result<()> {
+/// Removes copies that were never named.
+pub(crate) fn remove_left_overs(dir: &Dir) -> Result<()> {
     let fault = |source| Error::io("removing unfinished copies", source).at_path(dir.path());
     for name in dir.names().map_err(fault)?.iter().filter(|name| is_copy_name(name)) {
         dir.remove_if_there(name).map_err(fault)?;
@@ -70,6 +74,22 @@ struct Copy {
     private: String,
     tip: TipSegment,
     next_seq: u64,
+}
+
+impl Copy {
+    /// Says in the slot, durably, that everything up to the end of this copy is durable.
+    fn note(&self, first_seq: u64) -> io::Result<()> {
+        let slot = Slot {
+            counter: FIRST_COUNTER + 1,
+            epoch: self.tip.file.header.epoch,
+            durable_offset: self.tip.map.end(),
+            durable_seq: self.next_seq,
+            first_seq,
+            closed: false,
+        };
+        self.tip.file.write_slot(&slot)?;
+        dir::sync_data(&self.tip.file.file)
+    }
 }
 
 impl Copier<'_> {
@@ -94,15 +114,21 @@ impl Copier<'_> {
                     .at_path(self.dir.path())
                     .in_segment(span.name.id)
             };
-            let (records, next) = match look(&mut source, &rules, at, seq).map_err(fault)? {
-                Seen::Single { next, .. } => (1, next),
-                Seen::Batch { records, next } => (records, next),
-                Seen::Mark { next, .. } => (0, next),
+            let seen = look(&mut source, &rules, at, seq).map_err(fault)?;
+            let next = match seen {
+                Seen::Single { next, .. } | Seen::Batch { next, .. } | Seen::Mark { next, .. } => {
+                    next
+                }
                 Seen::Skipped { next } => {
                     at = next;
                     continue;
                 }
-                Seen::Vacant | Seen::End { .. } | Seen::Refused | Seen::Invalid(_) => {
+                Seen::Refused => {
+                    let text = "a frame of a kind that this version must not skip";
+                    let refused = Error::new(ErrorKind::UnsupportedFeature, text).at_offset(at);
+                    return Err(refused.at_path(self.dir.path()).in_segment(span.name.id));
+                }
+                Seen::Vacant | Seen::End { .. } | Seen::Invalid(_) => {
                     match resync.next(&mut source, &rules, at, seq).map_err(fault)? {
                         Some(found) => (at, seq) = found,
                         None => return Ok(()),
@@ -110,37 +136,48 @@ impl Copier<'_> {
                     continue;
                 }
             };
-            if seq + records > wanted.start {
-                self.copy_unit(&file, &mut source, at..next, seq, records)?;
+            if seq + records_of(seen) > wanted.start {
+                self.copy_unit(&file, &rules, at..next, seq, seen)?;
             }
-            (at, seq) = (next, seq + records);
+            (at, seq) = (next, seq + records_of(seen));
         }
         Ok(())
     }
 
-    /// Copies one record, batch or mark, which stands in `place` of `file`.
+    /// Copies one record, batch or mark, which was `seen` in `place` of `file`.
     fn copy_unit(
         &mut self,
         file: &SegmentFile,
-        source: &mut Pread<'_>,
+        rules: &Rules,
         place: Range<u64>,
         seq: u64,
-        records: u64,
+        seen: Seen,
     ) -> Result<()> {
-        let dir = self.dir;
-        let fault = |source| {
-            Error::io("copying a segment", source).at_path(dir.path()).in_segment(file.name.id)
+        let fault = |detail: &'static str, source| {
+            Error::io(detail, source).at_path(self.dir.path()).in_segment(file.name.id).at_seq(seq)
         };
-        let payloads = payloads(file, source, place.clone()).map_err(fault)?;
-        let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        let at = place.start;
+        let mut held =
+            Held::read(file, place).map_err(|source| fault("copying a segment", source))?;
+        let Ok(again) = look(&mut held, rules, at, seq);
+        if again != seen {
+            let changed = io::Error::from(io::ErrorKind::InvalidData);
+            return Err(fault(
+                "a frame changed while it was copied; opening again may help",
+                changed,
+            ));
+        }
+        let payloads = held.payloads();
+        let payloads: Vec<&[u8]> =
+            payloads.iter().map(|place| held.part(place.start, place.end)).collect();
         let room: u64 = payloads.iter().map(|payload| frame_bytes(payload.len() as u64)).sum();
         let copy = self.room_for(room, seq, file.header.segment_bytes)?;
-        let written = match (records, &payloads[..]) {
-            (0, [mark]) => copy.tip.write(Kind::Mark, seq, mark),
+        let written = match (seen, &payloads[..]) {
+            (Seen::Mark { .. }, [mark]) => copy.tip.write(Kind::Mark, seq, mark),
             (_, [record]) => copy.tip.write(Kind::Single, seq, record),
             (_, batch) => copy.tip.write_batch(seq, batch, room),
         };
-        copy.next_seq = seq + records;
+        copy.next_seq = seq + records_of(seen);
         written.ok_or_else(|| {
             Error::new(ErrorKind::OutOfRange, "a copied frame would leave the room made for it")
         })
@@ -200,6 +237,11 @@ impl Copier<'_> {
         for copy in &self.built {
             dir::sync_data(&copy.tip.file.file).map_err(fault)?;
         }
+        if let Some(last) = self.built.last() {
+            // That all of it is durable now must be said by more than the page, and before a name cuts
+            // anything: a gap among the copies would pass for a torn tail.
+            last.note(self.new.first_seq).map_err(fault)?;
+        }
         for copy in self.built.iter().rev() {
             hook!("copy.before_name");
             give_name(dir, page, &copy.private, copy.tip.file.name).map_err(fault)?;
@@ -215,23 +257,63 @@ impl Copier<'_> {
     }
 }
 
-/// The payloads of the frames in `place`, which were found valid.
-fn payloads(
-    file: &SegmentFile,
-    source: &mut Pread<'_>,
-    place: Range<u64>,
-) -> io::Result<Vec<Vec<u8>>> {
-    let mut payloads = Vec::new();
-    let mut at = place.start;
-    while at < place.end {
-        let (len, next) = place_of(source, at)?;
-        let mut payload = vec![0; len as usize];
-        let got = dir::read_at(&file.file, at + HEADER_BYTES, &mut payload)?;
-        if got < payload.len() {
+/// How many numbers a frame or batch takes.
+fn records_of(seen: Seen) -> u64 {
+    match seen {
+        Seen::Single { .. } => 1,
+        Seen::Batch { records, .. } => records,
+        _ => 0,
+    }
+}
+
+/// Frames that were read once: what is checked is what is copied, whatever the page cache says next.
+struct Held {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Held {
+    fn read(file: &SegmentFile, place: Range<u64>) -> io::Result<Self> {
+        let mut bytes = vec![0; (place.end - place.start) as usize];
+        let got = dir::read_at(&file.file, place.start, &mut bytes)?;
+        if got < bytes.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        payloads.push(payload);
-        at = next;
+        Ok(Held { at: place.start, bytes })
     }
-    Ok(payloads)
+
+    /// What lies between two places of the segment, both inside.
+    fn part(&self, from: u64, to: u64) -> &[u8] {
+        &self.bytes[(from - self.at) as usize..(to - self.at) as usize]
+    }
+
+    /// The payloads of all frames, which were found valid.
+    fn payloads(&mut self) -> Vec<Range<u64>> {
+        let mut payloads = Vec::new();
+        let mut at = self.at;
+        while at < self.limit() {
+            let Ok((len, next)) = place_of(self, at);
+            payloads.push(at + HEADER_BYTES..at + HEADER_BYTES + len);
+            at = next;
+        }
+        payloads
+    }
+}
+
+impl Source for Held {
+    type Fault = Infallible;
+
+    fn limit(&self) -> u64 {
+        self.at + self.bytes.len() as u64
+    }
+
+    fn sixteen(&mut self, at: u64) -> std::result::Result<[u8; HEADER_BYTES as usize], Infallible> {
+        let mut header = [0; HEADER_BYTES as usize];
+        header.copy_from_slice(self.part(at, at + HEADER_BYTES));
+        Ok(header)
+    }
+
+    fn crc(&mut self, from: u64, to: u64, seed: u32) -> std::result::Result<u32, Infallible> {
+        Ok(crc32(seed, self.part(from, to)))
+    }
 }

@@ -81,6 +81,7 @@ fn child() {
             log.sync().unwrap();
         }
         "open" => {}
+        "only sync" => drop(log.sync().unwrap()),
         "sync" => loop {
             let seq = log.append(payload(log.next_seq())).unwrap();
             let durable = log.sync().unwrap();
@@ -239,4 +240,54 @@ fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
         }
     }
     println!("{deaths} deaths among copies");
+}
+
+/// Flips a bit of the record `seq`, wherever it stands.
+fn harm(log: &Path, seq: u64) {
+    for entry in std::fs::read_dir(log).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The number stands right before the payload.
+        let record = [&seq.to_le_bytes()[..], &payload(seq)].concat();
+        if let Some(at) = bytes.windows(record.len()).position(|window| window == record) {
+            bytes[at + 8] ^= 1;
+            return std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    panic!("record {seq} is nowhere");
+}
+
+/// G8: copies around a gap are durable with what tells that they are: a power cut right behind them
+/// takes the gap for damage and not for a torn tail.
+#[test]
+fn g8_copies_behind_a_gap_survive_a_power_cut() {
+    let dir = tempdir();
+    let log = dir.path().join("log");
+    assert_eq!(killed(&log, "late sync", "sync.before_data"), 100);
+    harm(&log, 50);
+    let opened = open(&log);
+    assert_eq!(opened.durable_seq(), 100);
+    let cut = copy(&log);
+    for path in [&log, cut.path()] {
+        let log = open(path);
+        let reader = log.reader();
+        let lost: Vec<_> = reader.iter().filter_map(|item| item.err()?.lost()).collect();
+        assert_eq!((lost.len(), lost[0].clone(), log.next_seq()), (1, 50..51, 100));
+        assert_eq!(reader.get(51).unwrap().unwrap().data(), payload(51));
+    }
+}
+
+/// G4: numbers that a power cut gave free are given under a higher epoch, though a sync died between.
+#[test]
+fn g4_a_sync_that_dies_before_the_fresh_segment_does_not_lower_the_epoch() {
+    let dir = tempdir();
+    let log = dir.path().join("log");
+    assert!(killed(&log, "append", "append.end_stored:12") > 5);
+    let torn = copy(&log);
+    let seen = open(&log).epoch();
+    harm(torn.path(), 5);
+    assert_eq!(killed(torn.path(), "only sync", "sync.before_data"), 0);
+    let log = open(torn.path());
+    assert_eq!(log.append(payload(5)).unwrap(), 5);
+    assert!(log.epoch() > seen, "{} {seen}", log.epoch());
 }

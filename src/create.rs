@@ -26,7 +26,7 @@ pub(crate) const FIRST_CHUNK_BYTES: u64 = 64 * 1024;
 const PARTICIPANT: u64 = 0;
 
 /// The newest slot's counter of a new segment.
-const FIRST_COUNTER: u64 = 1;
+pub(crate) const FIRST_COUNTER: u64 = 1;
 
 /// What a new segment is to be.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -72,6 +73,14 @@ impl Core {
     pub(crate) fn lock(&self) -> Result<Writer<'_>> {
         self.check_thread()?;
         Ok(Writer::new(self, self.appender.lock()))
+    }
+
+    /// No record waits longer for its sync, those included that wait already.
+    pub(crate) fn sync_every(&self, interval: Duration) {
+        self.helper.sync_every(interval);
+        if self.home.page().durable_seq() < self.home.page().end().seq {
+            self.stir();
+        }
     }
 
     /// Tells the helper that there is something to sync.

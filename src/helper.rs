@@ -52,6 +52,7 @@ impl Helper {
         let interval = interval.max(SHORTEST);
         wants.every = Some(wants.every.map_or(interval, |other| other.min(interval)));
         self.alarm.rung.set(false);
+        self.alarm.changed.notify_all();
     }
 
     /// A record was appended.
@@ -115,7 +116,8 @@ impl Alarm {
     fn sleep(&self) -> bool {
         let mut wants = self.wants.lock();
         let interval = wants.every.unwrap_or(SHORTEST);
-        self.changed.wait_while_for(&mut wants, |wants| !wants.stop, interval);
+        let unchanged = |wants: &mut Wants| !wants.stop && wants.every == Some(interval);
+        self.changed.wait_while_for(&mut wants, unchanged, interval);
         !wants.stop
     }
 

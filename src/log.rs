@@ -220,7 +220,7 @@ impl Log {
     pub fn close(self) -> Result<()> {
         let synced = self.sync();
         match Arc::into_inner(self.core) {
-            Some(mut last) => last.shut(),
+            Some(mut last) => last.shut().and(synced.map(drop)),
             None => synced.map(drop),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::attach::Gate;
-use crate::copy::copy_in_doubt;
+use crate::copy::{copy_in_doubt, remove_left_overs};
 use crate::create::{NewSegment, create};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ use crate::options::{Options, SyncPolicy};
 use crate::registry::{Entered, Registered, Registry, enter};
 use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
-use crate::survey::{Plan, Recovery, Span, Survey, list, spans, survey};
+use crate::survey::{Live, Plan, Recovery, Span, Survey, list, spans, survey};
 use crate::view::Site;
 use crate::writer::Appender;
 
@@ -58,7 +58,7 @@ impl Options {
 
 fn log_of(core: Arc<Core>, options: &Options) -> Log {
     if let SyncPolicy::Every(interval) = options.sync {
-        core.helper.sync_every(interval);
+        core.sync_every(interval);
     }
     Log { core, sync: options.sync }
 }
@@ -96,12 +96,15 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let page =
         Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
     let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
+    // Copying is safe wherever it is not needed, so doubt does not ask for the mount.
+    let in_doubt = (page.is_poisoned() || page.any_syncing())
+        && page.is_of_this_boot().map_err(|source| fault("reading the page", source, &dir))?;
     let names = list(&dir, Some(&page).filter(|_| live))?;
     let opened = match names.last() {
         None => Opened::create(&dir, &page, options)?,
         Some(last) => {
             let found = survey(&dir, &names, live.then(|| Site::live(&page)))?;
-            if live && (page.is_poisoned() || page.any_syncing()) {
+            if in_doubt {
                 Opened::rewrite(&dir, &page, found, last.id, options)?
             } else {
                 Opened::recover(&dir, &page, found, last.id)?
@@ -120,6 +123,14 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         unsynced: Mutex::new(unsynced),
     };
     Ok(Core::new(home, appender, recovery, attachment, registered))
+}
+
+/// Makes the directory's own name durable. A user who may not look above it did not make it there.
+fn sync_parent(dir: &Dir) -> io::Result<()> {
+    match dir.sync_parent() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
 }
 
 /// What opening came to.
@@ -149,7 +160,7 @@ impl Opened {
             mode: options.mode,
         };
         let created = create(dir, page, &new)?;
-        dir.sync().and_then(|()| dir.sync_parent()).map_err(fault)?;
+        dir.sync().and_then(|()| sync_parent(dir)).map_err(fault)?;
         let name = created.file.name;
         let end = End { segment_id: name.id, offset: created.map.end(), seq: name.base_seq };
         let initial = Initial {
@@ -176,13 +187,19 @@ impl Opened {
         last_id: u64,
         options: &Options,
     ) -> Result<Self> {
-        let durable_seq = page.durable_seq().min(found.end.seq);
-        let mut live = Site::live(page);
+        let durable_seq = found.durable_seq;
+        let used_up = |what| Error::new(ErrorKind::OutOfRange, what).at_path(dir.path());
+        // Where a fresh segment is due, numbers may be given again: as there, under a new epoch.
+        let raise = u64::from(found.plan == Plan::Fresh);
+        let epoch =
+            found.epoch.checked_add(raise).ok_or_else(|| used_up("the log has used all epochs"))?;
         let new = NewSegment {
-            id: last_id.saturating_add(1),
+            id: last_id
+                .checked_add(1)
+                .ok_or_else(|| used_up("the log has used all segment ids"))?,
             base_seq: durable_seq,
             reason: Reason::Copy,
-            epoch: found.epoch,
+            epoch,
             log_id: found.log_id.unwrap_or_default(),
             segment_bytes: options.segment_bytes,
             durable_seq,
@@ -190,13 +207,15 @@ impl Opened {
             room: 0,
             mode: options.mode,
         };
-        live.end = copy_in_doubt(dir, page, &found, durable_seq, new)?;
-        live.durable_seq = live.end.seq;
-        live.fresh_due = false;
+        let end = copy_in_doubt(dir, page, &found, durable_seq, new)?;
         let names = list(dir, Some(page))?;
         let last_id = names.last().map_or(last_id, |last| last.id);
+        // What was made just now is as it was made.
+        let live =
+            Live { end, durable_seq: end.seq, first_seq: found.first_seq, epoch, fresh_due: false };
         let mut again = survey(dir, &names, Some(live))?;
-        again.report = Recovery { copied: live.end.seq - durable_seq, ..found.report };
+        let copied = end.seq - durable_seq;
+        again.report = Recovery { copied, clean: false, ..found.report };
         Self::recover(dir, page, again, last_id)
     }
 
@@ -207,13 +226,10 @@ impl Opened {
         let mut unsynced = Unsynced::default();
         if !report.clean {
             // Who made the log may have died before its directory's own name was durable.
-            match dir.sync_parent() {
-                // A user who may not look there did not make it there either.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                other => other.map_err(|source| {
-                    Error::io("syncing the directory above", source).at_path(dir.path())
-                })?,
-            }
+            sync_parent(dir).map_err(|source| {
+                Error::io("syncing the directory above", source).at_path(dir.path())
+            })?;
+            remove_left_overs(dir)?;
             unsynced.names = true;
             for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
                 match SegmentFile::open_to_write(dir, span.name) {

@@ -67,17 +67,31 @@ impl Page {
             return Ok(true);
         }
         let here = dir::whereabouts(&self.file)?;
-        let then = dir::Whereabouts {
+        let is_here = here == self.whereabouts();
+        if is_here {
+            let _ = self.here.set(());
+        }
+        Ok(is_here)
+    }
+
+    /// True if the page is of this boot and this very file, whatever the mount: then what it says of syncs
+    /// that failed still holds, though another mount namespace sees no live page.
+    pub(crate) fn is_of_this_boot(&self) -> io::Result<bool> {
+        let here = dir::whereabouts(&self.file)?;
+        let initialised = self.map.load(page::MAGIC) == page::MAGIC_WORD;
+        Ok(initialised
+            && dir::Whereabouts { mount_id: here.mount_id, ..self.whereabouts() } == here)
+    }
+
+    /// Where the page was initialised.
+    fn whereabouts(&self) -> dir::Whereabouts {
+        dir::Whereabouts {
             boot_id: page::BOOT_ID.map(|place| self.map.load(place)),
             mount_id: self.map.load(page::MOUNT_ID),
             inode: self.map.load(page::INODE),
             birth_seconds: self.map.load(page::BIRTH_SECONDS),
             birth_nanos: self.map.load(page::BIRTH_NANOS),
-        };
-        if here == then {
-            let _ = self.here.set(());
         }
-        Ok(here == then)
     }
 
     /// Begins a new life of the page, in place. Only under the gate, by its only participant.

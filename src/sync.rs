@@ -3,6 +3,7 @@
 //! The only place that moves the durable position: after the data it covers was synced, never
 //! before. A sync that fails poisons the log. Does not know: how records are written.
 
+use std::io;
 use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
@@ -124,6 +125,7 @@ impl Syncer {
         let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
             return home.check();
         };
+        home.check_place()?;
         let end = sync_data(home)?;
         let Some(tip) = tip(home, end) else { return Ok(()) };
         self.noted.lock().write(home, &tip, end, true)?;
@@ -132,6 +134,9 @@ impl Syncer {
 
     /// Says in the slot, durably, that the log is open again, before its first append.
     pub(crate) fn reopen(&self, home: &Home, tip: &SegmentFile) -> Result<()> {
+        let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
+            return home.check();
+        };
         self.noted.lock().write(home, tip, home.page().end(), false)?;
         sync_file(home, tip, "opening the log to append")
     }
@@ -169,33 +174,42 @@ fn gather(home: &Home) {
 /// Syncs every segment from the durable position to the end, the directory if it changed, and only
 /// then moves the durable position to that end.
 fn sync_data(home: &Home) -> Result<End> {
-    let epoch = home.page().epoch();
-    let end = home.page().end();
-    let (segments, names) = {
-        let mut unsynced = home.unsynced.lock();
-        (unsynced.segments.clone(), std::mem::take(&mut unsynced.names))
-    };
-    home.page().set_syncing(true);
-    for segment in &segments {
-        hook!("sync.before_data");
-        sync_file(home, segment, "syncing a segment")?;
+    loop {
+        let epoch = home.page().epoch();
+        let end = home.page().end();
+        let (segments, names) = {
+            let mut unsynced = home.unsynced.lock();
+            (unsynced.segments.clone(), std::mem::take(&mut unsynced.names))
+        };
+        for segment in &segments {
+            sync_file(home, segment, "syncing a segment")?;
+        }
+        if names {
+            syncing(home, "syncing the directory", || home.dir().sync())?;
+        }
+        hook!("sync.before_position");
+        if home.page().raise_durable(epoch, end.seq) {
+            // Nothing is appended below the end's segment any more.
+            home.unsynced.lock().segments.retain(|segment| segment.name.id >= end.segment_id);
+            return Ok(end);
+        }
+        // Another sync failed, or the epoch rose meanwhile: then it begins again.
+        home.check()?;
     }
-    if names {
-        home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
-    }
-    home.page().set_syncing(false);
-    hook!("sync.before_position");
-    if !home.page().raise_durable(epoch, end.seq) {
-        return Err(home.error(ErrorKind::Poisoned, "another sync failed meanwhile"));
-    }
-    // Nothing is appended below the end's segment any more.
-    home.unsynced.lock().segments.retain(|segment| segment.name.id >= end.segment_id);
-    Ok(end)
 }
 
 fn sync_file(home: &Home, segment: &SegmentFile, doing: &'static str) -> Result<()> {
-    dir::sync_data(&segment.file)
-        .map_err(|source| home.poison(doing, source).in_segment(segment.name.id))
+    syncing(home, doing, || dir::sync_data(&segment.file))
+        .map_err(|error| error.in_segment(segment.name.id))
+}
+
+/// Says in the page that a sync is under way, for as long as nobody knows how it ends.
+fn syncing(home: &Home, doing: &'static str, sync: impl FnOnce() -> io::Result<()>) -> Result<()> {
+    home.page().set_syncing(true);
+    hook!("sync.before_data");
+    sync().map_err(|source| home.poison(doing, source))?;
+    home.page().set_syncing(false);
+    Ok(())
 }
 
 /// The segment that the end lies in, if this process has appended to it. Only there are slots

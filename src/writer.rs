@@ -265,11 +265,11 @@ impl Appender {
             return Err(full.at_seq(self.next_seq));
         }
         match &mut self.tip {
-            Tip::Found { end, plan: Plan::GoOn { clean } } => {
-                let (end, clean) = (*end, *clean);
-                self.go_on(home, syncer, end, clean)
+            Tip::Found { end, plan: Plan::GoOn { .. } } => {
+                let end = *end;
+                self.go_on(home, syncer, end)
             }
-            Tip::Found { plan: Plan::Fresh, .. } => self.start_afresh(home, room),
+            Tip::Found { plan: Plan::Fresh, .. } => self.start_afresh(home, syncer, room),
             Tip::Open(open) => {
                 let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
                 if needed <= open.file.header.segment_bytes {
@@ -282,7 +282,7 @@ impl Appender {
     }
 
     /// Appends go on in the segment that the log was found to end in.
-    fn go_on(&mut self, home: &Home, syncer: &Syncer, end: End, clean: bool) -> Result<()> {
+    fn go_on(&mut self, home: &Home, syncer: &Syncer, end: End) -> Result<()> {
         let fault =
             |source| home.io_error("opening the last segment", source).in_segment(end.segment_id);
         let file = match home.unsynced.lock().segment(end.segment_id) {
@@ -295,7 +295,10 @@ impl Appender {
             }
         };
         let open = TipSegment::go_on(file.clone(), end.offset).map_err(fault)?;
-        if clean && !broken!("slot_not_reopened") {
+        if !broken!("slot_not_reopened") {
+            // What was found becomes durable, and the slot says so: the evidence must not end with the
+            // page that told of it. After a clean close there is nothing to sync.
+            syncer.sync(home)?;
             syncer.reopen(home, &file)?;
         }
         home.unsynced.lock().append_to(&file);
@@ -308,7 +311,9 @@ impl Appender {
 
     /// The log ended unclean: nothing is written into what was found. What is durable when this
     /// returns is the new segment's name, so that its epoch is never given twice.
-    fn start_afresh(&mut self, home: &Home, room: u64) -> Result<()> {
+    fn start_afresh(&mut self, home: &Home, syncer: &Syncer, room: u64) -> Result<()> {
+        // So that the new segment's slot says that all before it was durable.
+        syncer.sync(home)?;
         let epoch = self.epoch.checked_add(1);
         let epoch = epoch.ok_or_else(|| used_up(home, "the log has used all epochs"))?;
         let created = self.create(home, Reason::Recovery, epoch, room)?;

@@ -190,6 +190,8 @@ impl Model<'_> {
                 self.mark_at = 0;
             }
             Found::Unclean => {
+                // What was found is synced first.
+                self.durable_seq = self.next_seq;
                 self.epoch += 1;
                 self.new_segment(REASON_RECOVERY);
             }
