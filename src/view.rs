@@ -241,7 +241,9 @@ impl Site {
         };
         // SAFETY: in the last segment `to` is the log's end, of which the page or a survey said that
         // everything below it is committed; nothing is appended to any other segment, ever, since a
-        // higher one has its name and the end has moved there.
+        // higher one has its name and the end has moved there. (Beside a writer that this reader takes
+        // for none, as in another mount namespace, a survey may see that name before the older segment's
+        // end frame is stored: 16 bytes behind all that is ever lent to a caller.)
         unsafe { segment.lend(&file, to) }.map_err(at)?;
         let mut mapped = self.mapped.lock();
         mapped.retain(|_, segment| segment.strong_count() > 0);

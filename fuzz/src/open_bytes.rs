@@ -78,10 +78,12 @@ pub fn run(recipe: &Recipe) {
 /// How opening, or reading a part, may fail: only what no reader of version 1 may read, or what a page
 /// says that nobody wrote.
 fn may_fail(kind: ErrorKind, may_be_refused: bool, live: bool) -> bool {
-    use ErrorKind::{Damaged, NotALog, Poisoned, UnsupportedFeature, UnsupportedVersion};
+    use ErrorKind::{Damaged, NotALog, OutOfRange, UnsupportedFeature, UnsupportedVersion};
     match kind {
         NotALog | UnsupportedFeature | UnsupportedVersion => may_be_refused,
-        Damaged | Poisoned => live,
+        // A page that says that a sync failed has copies made at once, and a forged epoch or segment id may
+        // leave no room for them.
+        Damaged | OutOfRange => live,
         _ => false,
     }
 }

@@ -47,18 +47,16 @@ fn finished(mut work: Work) -> (Vec<Moment>, Option<Vec<u8>>) {
     (std::mem::take(&mut work.tape.borrow_mut().moments), page)
 }
 
-/// Moments with more images than this, for one state of the metadata, are not counted out.
-const MOST_CHOICES: usize = 48;
-
-/// Checks every image of every moment; of those that have too many, some.
-fn check_every_image(bench: &mut Bench, moments: &[Moment]) {
+/// Checks every image of every moment, for each state of the metadata; where there are more than
+/// `most`, so many of them.
+fn check_every_image(bench: &mut Bench, moments: &[Moment], most: usize) {
     let mut rng = fastrand::Rng::with_seed(0);
     for moment in moments {
         for metas in 0..=moment.pending.len() {
             let layout = Layout::new(moment, metas);
             let all = layout.choices();
-            for number in 0..all.min(MOST_CHOICES) {
-                let choice = match all <= MOST_CHOICES {
+            for number in 0..all.min(most) {
+                let choice = match all <= most {
                     true => layout.nth(number),
                     false => layout.random(&mut rng),
                 };

@@ -9,7 +9,7 @@ use super::{SetAside, Why, nothing_left};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::header::SegmentHeader;
-use crate::format::name::{SHARED, SegmentName, is_next_name};
+use crate::format::name::{SHARED, SegmentName, is_copy_name, is_next_name};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::survey::spans;
@@ -30,7 +30,8 @@ pub(super) fn find(dir: &Dir) -> Result<Vec<SetAside>> {
     let mut candidates = Vec::new();
     for name in names {
         let segment = SegmentName::parse(&name);
-        if segment.is_none() && !is_next_name(&name) && name != SHARED {
+        let is_ours = is_next_name(&name) || is_copy_name(&name) || name == SHARED;
+        if segment.is_none() && !is_ours {
             continue;
         }
         let mut because = |why| {

@@ -172,6 +172,42 @@ fn g8_a_failed_sync_poisons_the_log() -> Result<()> {
     Ok(())
 }
 
+/// G8: the page is not live in another mount namespace, as that of a container started anew; that a
+/// sync failed holds there too.
+#[test]
+fn g8_a_failed_sync_is_not_forgotten_in_another_mount_namespace() {
+    let can = Command::new("unshare").args(["-m", "true"]).status();
+    if !can.is_ok_and(|done| done.success()) {
+        println!("skipped: needs unshare, and leave to make a mount namespace");
+        return;
+    }
+    let dir = tempdir();
+    let log = dir.path().join("log");
+    let arguments =
+        ["-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=3"];
+    let Some(done) = strace(&arguments, "strace::appends_and_syncs_until_it_fails", &log) else {
+        return;
+    };
+    assert!(done.status.success(), "{done:?}");
+    let done = Command::new("unshare")
+        .arg("-m")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "strace::opens_elsewhere", "--ignored", "--nocapture"])
+        .env("LOG", &log)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("live false, copied 1, next 2"), "{said} {done:?}");
+}
+
+#[test]
+#[ignore = "a child"]
+fn opens_elsewhere() {
+    let log = open(std::env::var("LOG").unwrap()).unwrap();
+    let found = log.recovery();
+    println!("live {}, copied {}, next {}", found.live, found.copied, log.next_seq());
+}
+
 #[test]
 #[ignore = "a child"]
 fn appends_and_syncs_until_it_fails() {
