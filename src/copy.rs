@@ -124,9 +124,7 @@ impl Copier<'_> {
                     continue;
                 }
                 Seen::Refused => {
-                    let text = "a frame of a kind that this version must not skip";
-                    let refused = Error::new(ErrorKind::UnsupportedFeature, text).at_offset(at);
-                    return Err(refused.at_path(self.dir.path()).in_segment(span.name.id));
+                    return Err(Error::refused_frame(self.dir.path(), span.name.id, at));
                 }
                 Seen::Vacant | Seen::End { .. } | Seen::Invalid(_) => {
                     match resync.next(&mut source, &rules, at, seq).map_err(fault)? {

@@ -1,4 +1,4 @@
-//! The one operation that makes segments: for a first one, a roll, a recovery.
+//! The one operation that makes segments: for a first one, a roll, a recovery, a copy.
 //!
 //! A segment is built under a private name and gets its own when header and slots are on stable
 //! storage: so a named segment always had a valid header. If it stops before the name, a left-over

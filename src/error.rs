@@ -173,6 +173,15 @@ impl Error {
         Self::new(ErrorKind::Damaged, detail).at_seq(range.start).losing(range)
     }
 
+    /// A frame whose kind or flags are a later version's, which may not be passed over.
+    pub(crate) fn refused_frame(path: &Path, segment: u64, offset: u64) -> Self {
+        let text = "a frame of a kind that this version must not skip";
+        Self::new(ErrorKind::UnsupportedFeature, text)
+            .at_path(path)
+            .in_segment(segment)
+            .at_offset(offset)
+    }
+
     pub(crate) fn losing(mut self, range: Range<u64>) -> Self {
         self.0.lost = Some(range);
         self

@@ -1,6 +1,6 @@
 //! The verdict where a valid run of frames ends: one pure table.
 //!
-//! Does not know: files, mappings, frames. `survey.rs` sees and asks, the holder of the lock acts.
+//! Does not know: files, mappings, frames. `survey/` sees and asks, the holder of the lock acts.
 
 /// Why a run of valid frames ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::format::name::SegmentName;
 use crate::scan::{Resync, Rules, Seen, Source, look};
 use crate::segment::{Health, Pread, SegmentFile};
 use crate::shared::Page;
-use crate::survey::{Span, check_names, list, of_another_log};
+use crate::survey::{Span, check_names, list, lose, of_another_log};
 use crate::view::{Site, View};
 
 /// What [`verify`] found.
@@ -137,15 +137,6 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
     checker.advance(checker.total);
     all.cut.sort_by_key(|cut| (cut.segment, cut.bytes.start));
     Ok(all)
-}
-
-/// Ranges that adjoin become one; empty ones are none.
-fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
-    match lost.last_mut() {
-        _ if range.is_empty() => {}
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => lost.push(range),
-    }
 }
 
 /// How many bytes pass between two calls of `progress`.
@@ -347,9 +338,7 @@ impl<'a> Checker<'a> {
     }
 
     fn refused(&self, name: SegmentName, at: u64) -> Error {
-        let text = "a frame of a kind that this version must not skip";
-        let error = Error::new(ErrorKind::UnsupportedFeature, text);
-        error.at_path(self.site.dir.path()).in_segment(name.id).at_offset(at)
+        Error::refused_frame(self.site.dir.path(), name.id, at)
     }
 }
 

@@ -98,7 +98,7 @@ impl<W: Word<u64>> Twin<'_, W> {
         self.turn.store_release(turn);
     }
 
-    /// `None` if the writer came by twice meanwhile; then there is news, and asking again pays.
+    /// `None` if the writer came by meanwhile; then there is news, and asking again pays.
     #[inline]
     pub(crate) fn load(&self) -> Option<[u64; 3]> {
         let turn = self.turn.load_relaxed();

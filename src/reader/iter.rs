@@ -253,10 +253,8 @@ impl Iter<'_> {
 
     #[cold]
     fn refused(&mut self, at: u64) -> Error {
-        let text = "a frame of a kind that this version must not skip";
-        let error = Error::new(ErrorKind::UnsupportedFeature, text);
         let id = self.reader.view.spans[self.span].name.id;
-        self.give_up(error.at_path(self.reader.path()).in_segment(id).at_offset(at))
+        self.give_up(Error::refused_frame(self.reader.path(), id, at))
     }
 
     /// Passes what is lost; an error if any of it had been asked for.

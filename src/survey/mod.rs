@@ -152,3 +152,12 @@ pub(crate) fn of_another_log(dir: &Dir, name: SegmentName) -> Error {
     let text = format!("{} and the last segment are not of one log", name.file_name());
     Error::new(ErrorKind::NotALog, text).at_path(dir.path()).in_segment(name.id)
 }
+
+/// Ranges that adjoin become one; empty ones are none.
+pub(crate) fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
+    match lost.last_mut() {
+        _ if range.is_empty() => {}
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => lost.push(range),
+    }
+}

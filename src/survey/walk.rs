@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 
 use super::evidence::{Place, Surveyor, Visit};
-use super::{CutTail, Live, Plan, Recovery, Survey, spans};
+use super::{CutTail, Live, Plan, Recovery, Survey, lose, spans};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ALIGN;
@@ -135,11 +135,7 @@ impl Surveyor<'_> {
             Some(Some(stop)) => Ok(stop),
             Some(None) => {
                 let id = self.spans[place.span].name.id;
-                let refused = Error::new(
-                    ErrorKind::UnsupportedFeature,
-                    "a frame of a kind that this version must not skip",
-                );
-                Err(refused.at_path(self.dir.path()).in_segment(id).at_offset(place.at))
+                Err(Error::refused_frame(self.dir.path(), id, place.at))
             }
         }
     }
@@ -203,13 +199,8 @@ impl Surveyor<'_> {
         Ok(found.flatten().map(|(at, seq)| Place { span: place.span, at, seq }))
     }
 
-    /// Ranges that adjoin become one.
     fn lose(&mut self, range: Range<u64>) {
-        match self.report.lost.last_mut() {
-            _ if range.is_empty() => {}
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => self.report.lost.push(range),
-        }
+        lose(&mut self.report.lost, range);
     }
 
     fn report_cut(&mut self, place: Place) -> Result<()> {
