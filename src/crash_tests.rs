@@ -218,7 +218,8 @@ fn g2_a_death_inside_a_sync_loses_nothing_that_was_synced() {
 #[test]
 fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
     let mut deaths = 0;
-    for hook in ["copy.before_name", "copy.before_directory_sync", "copy.done"] {
+    let hooks = ["copy.before_name", "copy.before_directory_sync", "copy.before_note", "copy.done"];
+    for hook in hooks {
         for count in [1, 2, 4, 7] {
             let dir = tempdir();
             let log = dir.path().join("log");
