@@ -14,31 +14,31 @@ use tempfile::TempDir;
 use crate::hook::KILL_AT;
 use crate::{Log, Reader};
 
-const SEGMENT_BYTES: u64 = 16 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 16 * 1024;
 const LOG: &str = "MAPLOG_TEST_LOG";
 const WORK: &str = "MAPLOG_TEST_WORK";
 
 /// On the disk of the build: a real file system, as far as there is one.
-fn tempdir() -> TempDir {
+pub(crate) fn tempdir() -> TempDir {
     let target = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     tempfile::tempdir_in(target).unwrap()
 }
 
 #[allow(unsafe_code)]
-fn open(path: &Path) -> Log {
+pub(crate) fn open(path: &Path) -> Log {
     // SAFETY: the tests change files only while no handle is alive.
     unsafe { Log::options().segment_bytes(SEGMENT_BYTES).open(path).unwrap() }
 }
 
 #[allow(unsafe_code)]
-fn read(path: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Vec<Vec<u8>> {
     // SAFETY: as for `open`.
     let reader = unsafe { Reader::open(path).unwrap() };
     reader.iter().map(|record| record.unwrap().data().to_vec()).collect()
 }
 
 /// The record with this number, in every test: a kilobyte or so.
-fn payload(seq: u64) -> Vec<u8> {
+pub(crate) fn payload(seq: u64) -> Vec<u8> {
     let len = 700 + (seq * 37 % 600) as usize;
     (0..len).map(|byte| (seq as usize + byte) as u8).collect()
 }
@@ -93,7 +93,7 @@ fn child() {
 }
 
 /// Runs a child to its death at `hook`; gives how many records it was told of.
-fn killed(log: &Path, work: &str, hook: &str) -> u64 {
+pub(crate) fn killed(log: &Path, work: &str, hook: &str) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash_tests::child", "--ignored", "--nocapture"])
         .env(LOG, log)
@@ -109,7 +109,7 @@ fn killed(log: &Path, work: &str, hook: &str) -> u64 {
     said.lines().filter(|line| line.starts_with("seq ")).count() as u64
 }
 
-fn copy(log: &Path) -> TempDir {
+pub(crate) fn copy(log: &Path) -> TempDir {
     let to = tempdir();
     for entry in std::fs::read_dir(log).unwrap() {
         let entry = entry.unwrap();
@@ -119,7 +119,7 @@ fn copy(log: &Path) -> TempDir {
 }
 
 /// Every record is the one that its number says, `told` of them at least and one batch more at most.
-fn check(path: &Path, told: u64, batch: u64) -> u64 {
+pub(crate) fn check(path: &Path, told: u64, batch: u64) -> u64 {
     let records = read(path);
     let count = records.len() as u64;
     assert!((told..=told + batch).contains(&count), "{told} were told of, {count} are there");

@@ -45,6 +45,8 @@ mod sync;
 mod helper;
 mod writer;
 
+mod queue;
+
 mod handle;
 mod options;
 
@@ -55,6 +57,8 @@ mod open;
 mod crash_images;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod takeover_tests;
 
 pub use error::{Error, ErrorKind, Result};
 pub use handle::{Slot, Writer};

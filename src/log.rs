@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Core, Writer};
@@ -28,6 +29,7 @@ use crate::writer::max_record;
 pub struct Log {
     pub(crate) core: Arc<Core>,
     pub(crate) sync: SyncPolicy,
+    pub(crate) lock_timeout: Duration,
 }
 
 impl Log {
@@ -69,7 +71,7 @@ impl Log {
     /// is not known to be durable.
     pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64> {
         let record = record.as_ref();
-        let seq = self.core.lock()?.append(record)?;
+        let seq = self.core.lock(self.lock_timeout)?.append(record)?;
         self.keep_policy(seq + 1)?;
         Ok(seq)
     }
@@ -82,7 +84,7 @@ impl Log {
     /// padding to 16.
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Range<u64>> {
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        let seqs = self.core.lock()?.append_slices(&records)?;
+        let seqs = self.core.lock(self.lock_timeout)?.append_slices(&records)?;
         self.keep_policy(seqs.end)?;
         Ok(seqs)
     }
@@ -101,7 +103,7 @@ impl Log {
     /// # Errors
     /// `Deadlock` if this thread has it already; `Forked`.
     pub fn writer(&self) -> Result<Writer<'_>> {
-        self.core.lock()
+        self.core.lock(self.lock_timeout)
     }
 
     /// As [`writer`](Self::writer), but `None` if another thread has the lock now.
@@ -109,8 +111,7 @@ impl Log {
     /// # Errors
     /// `Deadlock` if this thread has it already; `Forked`.
     pub fn try_writer(&self) -> Result<Option<Writer<'_>>> {
-        self.core.check_thread()?;
-        Ok(self.core.appender.try_lock().map(|appender| Writer::new(&self.core, appender)))
+        self.core.try_lock()
     }
 
     /// A reader of what is in the log now. It keeps no lock and may outlive the log.
