@@ -147,6 +147,13 @@ impl Home {
         Error::io(doing, source).at_path(self.dir().path())
     }
 
+    /// What was committed is not there any more.
+    #[cold]
+    pub(crate) fn poison_with(&self, error: Error) -> Error {
+        self.page().poison();
+        error.of_kind(ErrorKind::Poisoned)
+    }
+
     /// No sync that failed is tried again: what the disk holds is not known any more.
     #[cold]
     pub(crate) fn poison(&self, doing: &'static str, source: std::io::Error) -> Error {

@@ -40,6 +40,8 @@ mod reader;
 mod repair;
 mod verify;
 
+mod redo;
+
 mod sync;
 
 mod helper;

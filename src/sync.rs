@@ -17,6 +17,7 @@ use crate::format::page::Due;
 use crate::format::slot::Slot;
 use crate::home::Home;
 use crate::map::End;
+use crate::redo::store_again;
 use crate::segment::SegmentFile;
 
 /// The slot is written when the durable position moved this far, or this long ago: written at each
@@ -159,20 +160,26 @@ impl Syncer {
         loop {
             let epoch = page.epoch();
             let end = home.learn()?;
-            let dead = self.dead_syncs(home, closing)?;
-            let (segments, names) = {
+            let mut dead = self.dead_syncs(home, closing)?;
+            let (segments, names, doubts) = {
                 let mut unsynced = home.unsynced.lock();
-                (unsynced.segments(), std::mem::take(&mut unsynced.names))
+                let doubts = std::mem::take(&mut unsynced.doubts);
+                (unsynced.segments(), std::mem::take(&mut unsynced.names), doubts)
             };
+            let unseen = ended_unseen(home, doubts)?;
+            if !unseen.is_empty() {
+                store_again(home, end).map_err(|error| home.poison_with(error))?;
+            }
+            dead.extend(unseen);
             for segment in &segments {
                 sync_file(home, segment, "syncing a segment")?;
             }
             if names {
                 syncing(home, "syncing the directory", || home.dir().sync())?;
             }
-            settle_doubts(home)?;
             for sync in dead {
-                // What it may have been told, this process would have been told too.
+                // What it may have been told, this process would have been told too; or everything was
+                // stored again since.
                 page.end_dead_sync(sync);
             }
             hook!("sync.before_position");
@@ -238,22 +245,21 @@ fn is_dead(home: &Home, sync: (usize, u64)) -> Result<bool> {
     Ok(byte.is_some() && home.page().is_syncing(sync))
 }
 
-/// Waits for the syncs that were under way when a segment was opened here: whether they failed, only
-/// they are told. If one died in it, nobody knows.
-fn settle_doubts(home: &Home) -> Result<()> {
-    let doubts = std::mem::take(&mut home.unsynced.lock().doubts);
-    for sync in doubts {
+/// Waits for syncs that were under way when a segment was opened here, since whether they failed only
+/// they are told; gives those whose processes died in them.
+fn ended_unseen(home: &Home, syncs: Vec<(usize, u64)>) -> Result<Vec<(usize, u64)>> {
+    let mut unseen = Vec::new();
+    for sync in syncs {
         while home.page().is_syncing(sync) {
             home.check()?;
             if is_dead(home, sync)? {
-                let unknown =
-                    io::Error::other("a process died in a sync that nobody else can judge");
-                return Err(home.poison("syncing a segment", unknown));
+                unseen.push(sync);
+                break;
             }
             sleep(DOUBT_POLL);
         }
     }
-    Ok(())
+    Ok(unseen)
 }
 
 fn sync_file(home: &Home, segment: &SegmentFile, doing: &'static str) -> Result<()> {

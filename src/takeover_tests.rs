@@ -60,7 +60,9 @@ impl Drop for Waits {
 fn one_dies(waits: &mut Waits, work: &str, place: &str, batch: u64) {
     let dir = tempdir();
     let log = open(dir.path());
-    (0..batch).for_each(|_| drop(append_next(&log)));
+    for _ in 0..batch {
+        append_next(&log);
+    }
     let told = batch + killed(dir.path(), work, place);
     waits.0.push(survives(&log, dir.path(), told, batch, place));
     log.close().unwrap();

@@ -16,7 +16,7 @@ use crate::format::name::SegmentName;
 use crate::map::End;
 use crate::shared::Page;
 
-pub(crate) use walk::{check_names, survey};
+pub(crate) use walk::{check_names, run as walk_run, survey};
 
 /// What opening a log found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
