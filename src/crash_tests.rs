@@ -5,9 +5,9 @@
 //! cut. G1, G4, G5 and attacks 1 and 3.
 #![allow(clippy::print_stdout)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -81,6 +81,10 @@ fn child() {
             log.sync().unwrap();
         }
         "open" => {}
+        "stay" => {
+            writeln!(out, "open").unwrap();
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+        }
         "only sync" => drop(log.sync().unwrap()),
         "sync" => loop {
             let seq = log.append(payload(log.next_seq())).unwrap();
@@ -92,16 +96,41 @@ fn child() {
     }
 }
 
-/// Runs a child to its death at `hook`; gives how many records it was told of.
-pub(crate) fn killed(log: &Path, work: &str, hook: &str) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn command(log: &Path, work: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "crash_tests::child", "--ignored", "--nocapture"])
         .env(LOG, log)
         .env(WORK, work)
-        .env(KILL_AT, hook)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Another process that has the log open, until it is dropped.
+pub(crate) struct Company {
+    child: Child,
+    _what_it_says: BufReader<ChildStdout>,
+}
+
+impl Company {
+    pub(crate) fn join(log: &Path) -> Self {
+        let mut child = command(log, "stay").stdin(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        assert!(output.by_ref().lines().any(|line| line.unwrap() == "open"));
+        Company { child, _what_it_says: output }
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _left = self.child.wait();
+    }
+}
+
+/// Runs a child to its death at `hook`; gives how many records it was told of.
+pub(crate) fn killed(log: &Path, work: &str, hook: &str) -> u64 {
+    let mut child = command(log, work).env(KILL_AT, hook).spawn().unwrap();
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
@@ -244,7 +273,7 @@ fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
 }
 
 /// Flips a bit of the record `seq`, wherever it stands.
-fn harm(log: &Path, seq: u64) {
+pub(crate) fn harm(log: &Path, seq: u64) {
     for entry in std::fs::read_dir(log).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();

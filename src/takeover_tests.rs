@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::crash_tests::{check, copy, killed, open, payload, tempdir};
+use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
 use crate::{ErrorKind, Log};
 
@@ -183,6 +183,35 @@ fn g8_a_death_inside_a_sync_poisons_no_survivor() {
         let again = open(dir.path());
         assert!(again.recovery().clean, "{place}: {:?}", again.recovery());
         assert_eq!(again.recovery().copied, 0, "{place}");
+    }
+}
+
+/// Attack 6: a process died inside a sync, and all descriptors of this one are younger than that: it
+/// could not be told of an error. What is there is stored again; what is not there any more poisons.
+#[test]
+fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
+    for harmed in [false, true] {
+        let dir = tempdir();
+        let company = Company::join(dir.path());
+        assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
+        let log = open(dir.path());
+        assert!(log.recovery().joined);
+        assert_eq!((log.next_seq(), log.durable_seq()), (100, 0));
+        if harmed {
+            harm(dir.path(), 50);
+            let error = log.sync().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+            assert_eq!(log.append("more").unwrap_err().kind(), ErrorKind::Poisoned);
+            continue;
+        }
+        assert_eq!(log.sync().unwrap(), 100);
+        assert_eq!(check(copy(dir.path()).path(), 100, 1), 100);
+        append_next(&log);
+        log.close().unwrap();
+        drop(company);
+        let log = open(dir.path());
+        assert!(log.recovery().clean, "{:?}", log.recovery());
+        assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
     }
 }
 
