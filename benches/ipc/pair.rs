@@ -114,8 +114,8 @@ enum Reader {
     Sleeps,
 }
 
-/// How often a reader that pauses says `spin_loop`. While it does not look, the writer keeps the lines
-/// that it writes to.
+/// How often a reader that pauses says `spin_loop`, some microseconds in all. While it does not look, the
+/// writer keeps the lines that it writes to.
 const PAUSES: u32 = 256;
 
 impl Reader {

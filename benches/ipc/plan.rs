@@ -34,6 +34,11 @@ impl Measure {
         matches!(self, Measure::ColdThroughput | Measure::ColdSpinning)
     }
 
+    /// The reader only ever looks, so that reads must not wait.
+    pub fn only_looks(self) -> bool {
+        matches!(self, Measure::PausingThroughput | Measure::Spinning | Measure::ColdSpinning)
+    }
+
     pub fn is_throughput(self) -> bool {
         !matches!(self, Measure::Spinning | Measure::ColdSpinning | Measure::Sleeping)
     }

@@ -9,6 +9,8 @@ use crate::ways::Known;
 #[derive(Default)]
 pub struct Results {
     pub rounds: usize,
+    /// The machine's load average before the first run.
+    pub load: String,
     /// The figures of each round.
     values: BTreeMap<(&'static str, usize, Measure), Vec<Vec<f64>>>,
     pub settings: BTreeMap<&'static str, String>,
@@ -17,6 +19,10 @@ pub struct Results {
 }
 
 impl Results {
+    pub fn new(load: String) -> Self {
+        Results { load, ..Self::default() }
+    }
+
     /// Takes in what a run printed.
     pub fn take(&mut self, way: &Known, size: usize, measure: Measure, answer: &str) {
         let line = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name));

@@ -12,10 +12,12 @@ pub fn print(ways: &[&Known], sizes: &[usize], results: &Results, dir: &Path) {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("\n## Between two processes\n");
     println!(
-        "{cpus} CPUs, Linux {}, {}; {} interleaved rounds, medians; each process has a CPU of its own",
+        "{cpus} CPUs, Linux {}, {}; {} interleaved rounds, medians; each process has a CPU of its own; \
+         load average before the first run: {}",
         kernel.trim(),
         file_system(dir),
-        results.rounds
+        results.rounds,
+        results.load
     );
     for &size in sizes {
         throughput(ways, size, results);
@@ -30,8 +32,9 @@ pub fn print(ways: &[&Known], sizes: &[usize], results: &Results, dir: &Path) {
 fn throughput(ways: &[&Known], size: usize, results: &Results) {
     println!(
         "\n### {size} B one way, millions of messages a second\n\n\
-         Every message is checked by the reader. Pages were touched before, but for the last column. A \
-         reader that pauses does not look again at once when it found nothing.\n\n\
+         Every message is checked by the reader. Pages were touched before, but for the last column. First \
+         the readers of maplog and the rings look all the time and others sleep when there is nothing; then all \
+         look, and wait some microseconds (256 spin hints) when there was nothing.\n\n\
          | | M/s | to the ring | to the pipe | reader pauses | to the ring | pages cold |\n\
          |---|---|---|---|---|---|---|"
     );

@@ -31,6 +31,8 @@ pub struct Maplog;
 impl Way for Maplog {
     type End = LogEnd;
 
+    /// A reader that naps would be measured, not one that is woken.
+    const SLEEPS: bool = false;
     const SHARES_MEMORY: bool = true;
     const SPINS_FOR_THROUGHPUT: bool = true;
 

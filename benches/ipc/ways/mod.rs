@@ -30,9 +30,9 @@ pub struct Known {
 impl Known {
     pub fn can(&self, measure: Measure) -> bool {
         match measure {
-            Measure::Throughput | Measure::Spinning => true,
+            Measure::Throughput | Measure::PausingThroughput | Measure::Spinning => true,
             Measure::Sleeping => self.sleeps,
-            _ => self.shares_memory,
+            Measure::ColdThroughput | Measure::ColdSpinning => self.shares_memory,
         }
     }
 }

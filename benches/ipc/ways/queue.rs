@@ -4,7 +4,7 @@ use std::ffi::c_long;
 use std::io;
 
 use super::{End, Missing, Side, Way, missing};
-use crate::plan::{Measure, Plan};
+use crate::plan::Plan;
 use crate::sweeper::{promised_key, promised_name};
 
 /// What a queue is asked to hold, as much as a pipe.
@@ -154,7 +154,7 @@ impl PosixQueue {
 
     fn open(messages: usize, plan: &Plan) -> io::Result<Self> {
         let name = promised_name("mq");
-        let waits = if plan.measure == Measure::Spinning { libc::O_NONBLOCK } else { 0 };
+        let waits = if plan.measure.only_looks() { libc::O_NONBLOCK } else { 0 };
         // SAFETY: the name ends in zero, and the attributes are plain numbers that the call reads.
         unsafe {
             let mut attributes: libc::mq_attr = std::mem::zeroed();

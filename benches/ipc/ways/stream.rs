@@ -1,24 +1,29 @@
 //! Streams of bytes: pipe, FIFO, Unix stream socket, TCP. Messages have one length, so none needs a
-//! frame; the reader takes as many at once as a large buffer holds.
+//! frame.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use super::{End, Missing, Side, Way, missing};
-use crate::plan::{Measure, Plan};
+use crate::plan::Plan;
 
-const BUFFER_BYTES: usize = 64 * 1024;
+/// From a socket the reader takes as many messages at once as there are. From a pipe it takes one: who
+/// takes all is always back too early, and its looking costs the writer more than it saves.
+const SOCKET_READ_BYTES: usize = 64 * 1024;
 pub const SOCKET_BYTES: usize = 4 << 20;
 
 /// One side of a stream that goes both ways, or of two that go one way.
 pub struct StreamEnd {
     sender: File,
-    receiver: File,
+    receiver: OwnedFd,
+    is_socket: bool,
     buffer: Box<[u8]>,
     filled: usize,
     size: usize,
@@ -26,17 +31,21 @@ pub struct StreamEnd {
 
 impl StreamEnd {
     fn new(sender: OwnedFd, receiver: OwnedFd, plan: &Plan) -> Self {
-        // A socket has one set of flags for both directions; nothing is sent there that could fill it.
-        if plan.measure == Measure::Spinning {
+        let is_socket = rustix::net::sockopt::socket_type(&receiver).is_ok();
+        let buffer = vec![0; if is_socket { SOCKET_READ_BYTES } else { plan.size }].into();
+        // A socket has one set of flags for both directions, so reads say it one by one.
+        if plan.measure.only_looks() && !is_socket {
             let flags = rustix::fs::fcntl_getfl(&receiver).expect("flags");
             rustix::fs::fcntl_setfl(&receiver, flags | OFlags::NONBLOCK).expect("flags");
         }
-        StreamEnd {
-            sender: sender.into(),
-            receiver: receiver.into(),
-            buffer: vec![0; BUFFER_BYTES].into(),
-            filled: 0,
-            size: plan.size,
+        StreamEnd { sender: sender.into(), receiver, is_socket, buffer, filled: 0, size: plan.size }
+    }
+
+    fn read(&mut self, flags: RecvFlags) -> rustix::io::Result<usize> {
+        let room = &mut self.buffer[self.filled..];
+        match self.is_socket {
+            true => rustix::net::recv(&self.receiver, room, flags).map(|(bytes, _)| bytes),
+            false => rustix::io::read(&self.receiver, room),
         }
     }
 
@@ -57,14 +66,14 @@ impl End for StreamEnd {
     }
 
     fn poll(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
-        match self.receiver.read(&mut self.buffer[self.filled..]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        match self.read(RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => 0,
             read => self.take(read.expect("a stream that can be read"), take),
         }
     }
 
     fn wait(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
-        let bytes = self.receiver.read(&mut self.buffer[self.filled..]).expect("a stream");
+        let bytes = self.read(RecvFlags::empty()).expect("a stream that can be read");
         self.take(bytes, take)
     }
 }

@@ -1,5 +1,6 @@
 //! Following a log from another process: what docs/format.md asks of a live reader, and no more.
-//! It looks at the commit word at the end, and checks the frame when there is one.
+//! It looks at the commit word at the end, and checks the frame when there is one. It stands in for the
+//! library's own tail: `open`, `try_recv` and `recv` are all that the bench knows of it.
 
 use std::fs::File;
 use std::path::Path;
