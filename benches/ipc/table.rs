@@ -87,7 +87,7 @@ fn rows(ways: &[&Known], results: &Results, cells: impl Fn(&str) -> Vec<String>)
 }
 
 fn settings(ways: &[&Known], results: &Results) {
-    println!("\nHow each was set up:\n");
+    println!("\nHow each was set up for the smallest messages:\n");
     for way in ways {
         if let Some(settings) = results.settings.get(way.key) {
             println!("- {}: {settings}", way.label);
