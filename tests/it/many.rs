@@ -5,6 +5,7 @@
 
 mod check;
 mod processes;
+mod together;
 
 use std::time::{Duration, Instant};
 
