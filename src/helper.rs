@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::home::Home;
 use crate::map::{Flag, without_signals};
+use crate::monitor::{Monitor, deadline};
 use crate::sync::Syncer;
 
 /// Syncs are no closer together than this. It also is long enough for any store of another thread to
@@ -31,8 +32,7 @@ pub(crate) struct Helper {
 struct Alarm {
     /// Whether the thread knows that there is something to do, or nobody wants it.
     rung: Flag,
-    wants: Mutex<Wants>,
-    changed: Condvar,
+    wants: Monitor<Wants>,
 }
 
 #[derive(Default)]
@@ -45,8 +45,7 @@ struct Wants {
 impl Helper {
     /// A helper that nobody wants yet.
     pub(crate) fn new() -> Self {
-        let alarm =
-            Alarm { rung: Flag::new(true), wants: Mutex::default(), changed: Condvar::new() };
+        let alarm = Alarm { rung: Flag::new(true), wants: Monitor::default() };
         Helper { alarm: Arc::new(alarm), thread: Mutex::new(None) }
     }
 
@@ -56,7 +55,7 @@ impl Helper {
         let interval = interval.max(SHORTEST);
         wants.every = Some(wants.every.map_or(interval, |other| other.min(interval)));
         self.alarm.rung.set(false);
-        self.alarm.changed.notify_all();
+        self.alarm.wants.tell();
     }
 
     /// A record was appended.
@@ -80,14 +79,14 @@ impl Helper {
         if thread.is_some() {
             let _wants = self.alarm.wants.lock();
             self.alarm.rung.set(true);
-            self.alarm.changed.notify_all();
+            self.alarm.wants.tell();
         }
     }
 
     /// Ends the thread; waits for a sync that it is at.
     pub(crate) fn stop(&self) {
         self.alarm.wants.lock().stop = true;
-        self.alarm.changed.notify_all();
+        self.alarm.wants.tell();
         if let Some(thread) = self.thread.lock().take() {
             let _ended = thread.join();
         }
@@ -118,23 +117,20 @@ impl Alarm {
 
     /// Sleeps for an interval; false if it is time to stop.
     fn sleep(&self) -> bool {
-        let mut wants = self.wants.lock();
+        let wants = self.wants.lock();
         let interval = wants.every.unwrap_or(SHORTEST);
-        let unchanged = |wants: &mut Wants| !wants.stop && wants.every == Some(interval);
-        self.changed.wait_while_for(&mut wants, unchanged, interval);
-        !wants.stop
+        let unchanged = |wants: &Wants| !wants.stop && wants.every == Some(interval);
+        !self.wants.wait_while_until(wants, deadline(interval), unchanged).stop
     }
 
     /// Sleeps until this process appends again, or another one has.
     fn idle(&self, home: &Home) {
         let mut wants = self.wants.lock();
         let interval = wants.every.unwrap_or(SHORTEST).max(IDLE_POLL);
-        loop {
-            let nothing = |wants: &mut Wants| !wants.stop && !self.rung.is_set();
-            let timed_out = self.changed.wait_while_for(&mut wants, nothing, interval).timed_out();
-            if !timed_out || home.page().durable_seq() < home.page().end().seq {
-                return;
-            }
+        let nothing = |wants: &Wants| !wants.stop && !self.rung.is_set();
+        let quiet = || home.page().durable_seq() >= home.page().end().seq;
+        while nothing(&wants) && quiet() {
+            wants = self.wants.wait_while_until(wants, deadline(interval), nothing);
         }
     }
 }

@@ -17,6 +17,7 @@ mod dir;
 
 mod lock;
 mod map;
+mod monitor;
 
 mod error;
 mod registry;

@@ -7,12 +7,11 @@ use std::hint::spin_loop;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::attach::Seized;
 use crate::error::{ErrorKind, Result};
 use crate::home::Home;
 use crate::map::{Guarded, Held, Manner, Seen};
+use crate::monitor::{Monitor, deadline};
 use crate::writer::Appender;
 
 /// Looks before the first sleep: an append takes less time than falling asleep.
@@ -27,7 +26,18 @@ const NAP: Duration = Duration::from_millis(5);
 /// The threads of this process that wait for the lock: one of them at a time asks for it.
 #[derive(Default)]
 pub(crate) struct Queue {
-    front: Mutex<()>,
+    /// Whether one is asking.
+    front: Monitor<bool>,
+}
+
+/// The right to ask, given back when dropped.
+struct Front<'q>(&'q Monitor<bool>);
+
+impl Drop for Front<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+        self.0.tell();
+    }
 }
 
 impl Queue {
@@ -43,7 +53,7 @@ impl Queue {
             let text = "another thread or process holds the append lock all the while";
             home.error(ErrorKind::LockTimeout, text)
         };
-        let _front = self.front.try_lock_for(timeout).ok_or_else(timed_out)?;
+        let _front = self.come_to_the_front(timeout).ok_or_else(timed_out)?;
         for _ in 0..SPINS {
             if let Ok(held) = appender.try_lock(Manner::Polite) {
                 return Ok(held);
@@ -74,6 +84,15 @@ impl Queue {
                 yield_now();
             }
         }
+    }
+}
+
+impl Queue {
+    fn come_to_the_front(&self, timeout: Duration) -> Option<Front<'_>> {
+        let taken = self.front.lock();
+        let mut taken = self.front.wait_while_until(taken, deadline(timeout), |taken| *taken);
+        let free = !std::mem::replace(&mut *taken, true);
+        free.then(|| Front(&self.front))
     }
 }
 

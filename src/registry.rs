@@ -6,21 +6,19 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::dir::{Dir, Identity};
 use crate::map::{Birth, ProcessLocal};
+use crate::monitor::Monitor;
 
 /// What is open, by directory. A place is taken from before a log is opened until after it is closed.
 pub(crate) struct Registry<T> {
-    places: Mutex<HashMap<Identity, Weak<T>>>,
-    /// A log was opened, or closed for good.
-    changed: Condvar,
+    /// Told when a log was opened, or closed for good.
+    places: Monitor<HashMap<Identity, Weak<T>>>,
 }
 
 impl<T> Default for Registry<T> {
     fn default() -> Self {
-        Registry { places: Mutex::default(), changed: Condvar::new() }
+        Registry { places: Monitor::new(HashMap::new()) }
     }
 }
 
@@ -49,7 +47,7 @@ pub(crate) fn enter<T: Send + Sync>(
     loop {
         match places.get(&identity).map(Weak::upgrade) {
             Some(Some(open)) => return Ok(Entered::Open(open)),
-            Some(None) => registry.changed.wait(&mut places),
+            Some(None) => places = registry.places.wait(places),
             None => {
                 places.insert(identity, Weak::new());
                 return Ok(Entered::Free(Registered { registry, identity, birth }));
@@ -62,7 +60,7 @@ impl<T> Registered<T> {
     /// Gives `open` to everyone who enters from now on.
     pub(crate) fn announce(&self, open: &Arc<T>) {
         self.registry.places.lock().insert(self.identity, Arc::downgrade(open));
-        self.registry.changed.notify_all();
+        self.registry.places.tell();
     }
 }
 
@@ -70,7 +68,7 @@ impl<T> Drop for Registered<T> {
     fn drop(&mut self) {
         if self.birth.is_this_process() {
             self.registry.places.lock().remove(&self.identity);
-            self.registry.changed.notify_all();
+            self.registry.places.tell();
         }
     }
 }

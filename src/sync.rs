@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::attach::Seized;
 use crate::dir;
@@ -17,6 +17,7 @@ use crate::format::page::Due;
 use crate::format::slot::Slot;
 use crate::home::Home;
 use crate::map::End;
+use crate::monitor::Monitor;
 use crate::redo::store_again;
 use crate::segment::SegmentFile;
 
@@ -34,8 +35,7 @@ const DOUBT_POLL: Duration = Duration::from_millis(1);
 /// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
 /// together: what they appended is covered by one more sync, which one of them does (group commit).
 pub(crate) struct Syncer {
-    queue: Mutex<Queue>,
-    free: Condvar,
+    queue: Monitor<Queue>,
     noted: Mutex<Noted>,
     /// Syncs of others that were under way when this process last synced.
     suspects: Mutex<Vec<(usize, u64)>>,
@@ -65,19 +65,14 @@ struct Turn<'s> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.syncer.queue.lock().busy = false;
-        self.syncer.free.notify_all();
+        self.syncer.queue.tell();
     }
 }
 
 impl Syncer {
     pub(crate) fn new() -> Self {
         let noted = Noted { segment_id: 0, offset: 0, at: Instant::now() };
-        Syncer {
-            queue: Mutex::default(),
-            free: Condvar::new(),
-            noted: Mutex::new(noted),
-            suspects: Mutex::default(),
-        }
+        Syncer { queue: Monitor::default(), noted: Mutex::new(noted), suspects: Mutex::default() }
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
@@ -222,7 +217,7 @@ impl Syncer {
                 return Some(Turn { syncer: self, has_company });
             }
             queue.waited = true;
-            self.free.wait(&mut queue);
+            queue = self.queue.wait(queue);
         }
     }
 }
