@@ -13,6 +13,7 @@ use crate::map::{Birth, Owner};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::view::Site;
+use crate::wake::Wake;
 
 /// A log that this process appends to.
 pub(crate) struct Home {
@@ -21,6 +22,7 @@ pub(crate) struct Home {
     pub(crate) birth: Birth,
     /// The thread that holds the append lock.
     pub(crate) owner: Owner,
+    pub(crate) wake: Wake,
     pub(crate) log_id: [u8; 16],
     pub(crate) segment_bytes: u64,
     /// The mode of new files.
@@ -107,6 +109,7 @@ impl Home {
     #[cold]
     pub(crate) fn poison(&self, doing: &'static str, source: std::io::Error) -> Error {
         self.page().poison();
+        self.wake.everyone();
         self.io_error(doing, source).of_kind(ErrorKind::Poisoned)
     }
 }

@@ -26,6 +26,7 @@ mod attach;
 mod recovery;
 mod segment;
 mod shared;
+mod wake;
 
 mod create;
 mod survey;

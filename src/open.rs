@@ -27,6 +27,7 @@ use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
 use crate::survey::{Live, Plan, Recovery, Span, Survey, list, spans, survey};
 use crate::view::Site;
+use crate::wake::Wake;
 use crate::writer::Appender;
 
 /// The logs that this process has open.
@@ -95,6 +96,8 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let fault = |doing, source, dir: &Dir| Error::io(doing, source).at_path(dir.path());
     let page =
         Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
+    let wake = Wake::open(&dir, options.mode)
+        .map_err(|source| fault("opening the wake words", source, &dir))?;
     let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
     // Copying is safe wherever it is not needed, so doubt does not ask for the mount.
     let in_doubt = (page.is_poisoned() || page.any_syncing())
@@ -113,10 +116,13 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     };
     let attachment = gate.stay(&dir)?;
     let Opened { appender, spans, unsynced, log_id, recovery } = opened;
+    // Those who wait at the end of what was there see that it goes on here.
+    wake.everyone();
     let home = Home {
         birth: attachment.birth(),
         site: Arc::new(Site::of_log(dir, page, spans, log_id)),
         owner: Owner::default(),
+        wake,
         log_id,
         segment_bytes: options.segment_bytes,
         mode: options.mode,

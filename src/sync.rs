@@ -189,6 +189,7 @@ fn sync_data(home: &Home) -> Result<End> {
         }
         hook!("sync.before_position");
         if home.page().raise_durable(epoch, end.seq) {
+            home.wake.position_moved();
             // Nothing is appended below the end's segment any more.
             home.unsynced.lock().segments.retain(|segment| segment.name.id >= end.segment_id);
             return Ok(end);

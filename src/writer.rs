@@ -184,6 +184,7 @@ impl Appender {
             home.page().set_end(End { segment_id, offset: open.map.end(), seq: self.next_seq });
         }
         hook!("append.end_stored");
+        home.wake.records_came();
     }
 
     #[inline]
@@ -323,6 +324,7 @@ impl Appender {
         home.page().set_epoch(epoch);
         home.page().fresh_is_done();
         self.committed(home, 0);
+        home.wake.everyone();
         Ok(())
     }
 
@@ -337,6 +339,7 @@ impl Appender {
         home.unsynced.lock().names = true;
         self.adopt(home, created);
         self.committed(home, 0);
+        home.wake.everyone();
         Ok(())
     }
 

@@ -12,12 +12,14 @@ mod cell;
 mod process;
 mod segment;
 mod shared;
+mod wake;
 mod word;
 
 pub(crate) use cell::{Flag, Owner};
 pub(crate) use process::{Birth, ProcessLocal, without_signals};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};
+pub(crate) use wake::{Waited, WakeMap};
 
 use std::io;
 
