@@ -42,6 +42,7 @@ mod repair;
 mod verify;
 
 mod sync;
+mod tail;
 
 mod helper;
 mod writer;
@@ -64,4 +65,5 @@ pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
 pub use survey::{CutTail, Recovery};
+pub use tail::{Batch, Position, Tail};
 pub use verify::{CutReport, SegmentReport, Verification, verify};

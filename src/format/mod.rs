@@ -10,6 +10,7 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod name;
 pub(crate) mod page;
+pub(crate) mod position;
 pub(crate) mod slot;
 pub(crate) mod wake;
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::{Site, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::name::SegmentName;
+use crate::format::slot::Slot;
 use crate::map::End;
 use crate::scan::{Rules, Seen};
 use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
-use crate::survey::Span;
+use crate::survey::{Span, list};
 use crate::wake::Wake;
 
 /// What a page said when somebody looked: another value means that records which were in the log may
@@ -28,7 +30,27 @@ impl Watch {
     }
 }
 
+/// What tells, without a survey, that one would find what the last one found.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Traces {
+    watch: Watch,
+    names: Vec<SegmentName>,
+    /// Of the segment that is followed: its size, the word where its reader is, its newest slot.
+    segment: Option<(u64, Option<u32>, Option<Slot>)>,
+}
+
 impl Site {
+    /// The traces of who appends, as a reader at `at` in `followed` sees them.
+    pub(crate) fn traces(&self, followed: Option<(&Followed, u64)>) -> Result<Traces> {
+        self.check_place()?;
+        let watch = self.watch();
+        let names = list(&self.dir, self.page.as_ref())?;
+        let segment = followed.map(|(followed, at)| followed.traces(at)).transpose();
+        let segment = segment
+            .map_err(|source| Error::io("looking at a segment", source).at_path(self.dir.path()))?;
+        Ok(Traces { watch, names, segment })
+    }
+
     pub(crate) fn watch(&self) -> Watch {
         self.page.as_ref().map(Watch::of).unwrap_or_default()
     }
@@ -126,6 +148,11 @@ pub(crate) struct Followed {
 impl Followed {
     pub(crate) fn id(&self) -> u64 {
         self.file.name.id
+    }
+
+    fn traces(&self, at: u64) -> io::Result<(u64, Option<u32>, Option<Slot>)> {
+        let word = self.segment.observe(&self.file, at)?;
+        Ok((self.file.bytes()?, word, self.file.slots()?.newest()))
     }
 
     /// What stands at `at`, where the lent frames end, in the segment that the log of a live page

@@ -23,7 +23,7 @@ use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
 use crate::survey::{Live, Span, list, of_another_log, spans, survey};
 
-pub(crate) use follow::{Followed, Watch};
+pub(crate) use follow::{Followed, Traces, Watch};
 
 /// A log as its readers see it.
 pub(crate) struct Site {
