@@ -17,6 +17,7 @@ mod golden;
 mod house;
 mod kill;
 mod kinds;
+mod many;
 mod policies;
 mod repair;
 mod strace;
