@@ -226,6 +226,15 @@ pub(crate) fn file_bytes(file: &File) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
+/// The file's permission bits.
+pub(crate) fn mode(file: &File) -> io::Result<u32> {
+    Ok(rustix::fs::fstat(file)?.st_mode & 0o777)
+}
+
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?)
+}
+
 /// Reads into `buffer` until it is full or the file ends; says how much it got.
 pub(crate) fn read_at(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;

@@ -13,6 +13,7 @@ use crate::map::{Birth, End, Owner, Token};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::view::Site;
+use crate::wake::Wake;
 
 /// A log that this process appends to.
 pub(crate) struct Home {
@@ -21,6 +22,7 @@ pub(crate) struct Home {
     pub(crate) birth: Birth,
     /// The thread that holds the append lock.
     pub(crate) owner: Owner,
+    pub(crate) wake: Wake,
     /// This process among the participants.
     pub(crate) token: Token,
     pub(crate) log_id: [u8; 16],
@@ -151,6 +153,7 @@ impl Home {
     #[cold]
     pub(crate) fn poison_with(&self, error: Error) -> Error {
         self.page().poison();
+        self.wake.everyone();
         error.of_kind(ErrorKind::Poisoned)
     }
 
@@ -158,6 +161,7 @@ impl Home {
     #[cold]
     pub(crate) fn poison(&self, doing: &'static str, source: std::io::Error) -> Error {
         self.page().poison();
+        self.wake.everyone();
         self.io_error(doing, source).of_kind(ErrorKind::Poisoned)
     }
 }

@@ -27,6 +27,7 @@ mod attach;
 mod recovery;
 mod segment;
 mod shared;
+mod wake;
 
 mod create;
 mod survey;
@@ -44,6 +45,7 @@ mod verify;
 mod redo;
 
 mod sync;
+mod tail;
 
 mod helper;
 mod writer;
@@ -70,4 +72,5 @@ pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
 pub use survey::{CutTail, Recovery};
+pub use tail::{Batch, Position, Tail};
 pub use verify::{CutReport, SegmentReport, Verification, verify};

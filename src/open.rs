@@ -28,6 +28,7 @@ use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
 use crate::survey::{Live, Plan, Recovery, Span, Survey, check_names, list, spans, survey};
 use crate::view::Site;
+use crate::wake::Wake;
 use crate::writer::Appender;
 
 /// The logs that this process has open.
@@ -96,6 +97,8 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let gate = Gate::pass(&dir, options.mode)?;
     let fault = |source| Error::io("opening the page", source).at_path(dir.path());
     let page = Page::open(&dir, options.mode).map_err(fault)?;
+    let wake = Wake::open(&dir, options.mode)
+        .map_err(|source| Error::io("opening the wake words", source).at_path(dir.path()))?;
     let joins = gate.has_company(&dir)? && may_join(&dir, &gate, &page)?;
     let opened =
         if joins { Opened::join(&dir, &page)? } else { Opened::alone(&dir, &page, options)? };
@@ -106,10 +109,13 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let appender = page
         .guard(token, attachment.birth(), appender)
         .ok_or_else(|| read_only().at_path(dir.path()))?;
+    // Those who wait at the end of what was there see that it goes on here.
+    wake.everyone();
     let home = Home {
         birth: attachment.birth(),
         site: Arc::new(Site::of_log(dir, page, spans, log_id)),
         owner: Owner::default(),
+        wake,
         token,
         log_id,
         segment_bytes: options.segment_bytes,

@@ -77,7 +77,8 @@ impl Options {
     }
 
     /// The permission bits of files that are created, less the umask; `0o640` by default. Who may
-    /// read the files may also list a directory that is created.
+    /// read the files may also list a directory that is created, and write the file `wake`, to be
+    /// woken; without that its tails look once a millisecond.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self

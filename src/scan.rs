@@ -137,6 +137,21 @@ struct Sound {
     next: u64,
 }
 
+impl Seen {
+    /// Where the next frame begins, if there is a whole one here.
+    #[inline]
+    pub(crate) fn next(&self) -> Option<u64> {
+        match *self {
+            Seen::Single { next, .. }
+            | Seen::Batch { next, .. }
+            | Seen::End { next }
+            | Seen::Mark { next, .. }
+            | Seen::Skipped { next } => Some(next),
+            Seen::Vacant | Seen::Refused | Seen::Invalid(_) => None,
+        }
+    }
+}
+
 enum Single {
     Vacant,
     Sound(Sound),

@@ -148,6 +148,13 @@ impl Page {
         self.map.store_end(end);
     }
 
+    /// Drawn anew whenever the page is initialised.
+    #[inline]
+    pub(crate) fn instance(&self) -> u64 {
+        self.map.load(page::INSTANCE)
+    }
+
+    #[inline]
     pub(crate) fn epoch(&self) -> u64 {
         self.map.load(page::EPOCH)
     }
@@ -316,6 +323,7 @@ impl Page {
     }
 
     /// Moves when a file is renamed or unlinked: odd while that is under way.
+    #[inline]
     pub(crate) fn directory(&self) -> u64 {
         self.map.load(page::DIRECTORY)
     }

@@ -179,6 +179,7 @@ impl Syncer {
             }
             hook!("sync.before_position");
             if page.raise_durable(epoch, end.seq) {
+                home.wake.position_moved();
                 // Nothing is appended below the end's segment any more.
                 home.unsynced.lock().forget_below(end.segment_id);
                 return Ok(end);

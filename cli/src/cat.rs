@@ -1,14 +1,12 @@
 //! `maplog cat`: the records of a log, each followed by a newline.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use maplog::{Reader, Record};
+use maplog::Reader;
 
-use crate::failure::report;
+use crate::output::{Output, Stop, unbuffered_stdout};
 use crate::{Failure, Outcome, open};
 
 /// Write records to standard output, a newline behind each.
@@ -37,9 +35,6 @@ Example:
   maplog cat demo.log
   maplog cat demo.log --from 1 -n 1";
 
-/// Written at once.
-const WRITE_BYTES: usize = 256 * 1024;
-
 /// After so many bytes of records the reader lets go of what it mapped, but not before it is through
 /// a segment: coming back to its middle costs a walk from its start.
 const LET_GO_BYTES: u64 = 128 << 20;
@@ -57,13 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let mut output = Output::new(unbuffered_stdout()?);
     let let_go_bytes = let_go_bytes(&reader)?;
     let written = write_all(&mut reader, asked, let_go_bytes, &mut output);
-    match written.and_then(|()| Ok(output.out.flush()?)) {
-        Err(Stop::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(Stop::Write(error)) => return Err(Failure::io("standard output", &error)),
-        Err(Stop::Read(failure)) => return Err(failure),
-        Ok(()) => {}
-    }
-    Ok(if output.damaged { Outcome::Damage } else { Outcome::Fine })
+    output.finish(written)
 }
 
 fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
@@ -77,50 +66,6 @@ fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
         return Err(Failure::new(format!("record {from} does not exist yet; the next is {next}")));
     }
     Ok(())
-}
-
-/// Why the writing ended early.
-enum Stop {
-    Write(io::Error),
-    Read(Failure),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Stop::Write(error)
-    }
-}
-
-/// Where the records go, and what was found on the way.
-struct Output<W: Write> {
-    out: BufWriter<W>,
-    damaged: bool,
-}
-
-impl<W: Write> Output<W> {
-    fn new(out: W) -> Self {
-        Output { out: BufWriter::with_capacity(WRITE_BYTES, out), damaged: false }
-    }
-
-    #[inline]
-    fn record(&mut self, record: Record<'_>) -> io::Result<()> {
-        self.out.write_all(record.data())?;
-        self.out.write_all(b"\n")
-    }
-
-    /// What comes before a loss is written before the loss is told, which nothing prevents.
-    fn lost(&mut self, error: &maplog::Error) -> io::Result<()> {
-        self.damaged = true;
-        let flushed = self.out.flush();
-        report(error);
-        flushed
-    }
-}
-
-/// Standard output without its own buffer, which would search all of it for newlines.
-fn unbuffered_stdout() -> Result<File, Failure> {
-    let fd = io::stdout().as_fd().try_clone_to_owned();
-    fd.map(File::from).map_err(|error| Failure::io("standard output", &error))
 }
 
 fn let_go_bytes(reader: &Reader) -> Result<u64, Failure> {
@@ -192,8 +137,7 @@ mod tests {
             log.append("appended after the reader was opened").unwrap();
             let mut output = Output::new(Vec::new());
             assert!(write_all(&mut reader, 10..990, let_go_bytes, &mut output).is_ok());
-            assert!(output.out.into_inner().unwrap() == expected, "by {let_go_bytes}");
-            assert!(!output.damaged);
+            assert!(output.into_inner().unwrap() == expected, "by {let_go_bytes}");
         }
     }
 }

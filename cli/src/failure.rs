@@ -88,6 +88,7 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::ReadOnly => "a log there can only be read",
         ErrorKind::UnsupportedVersion | ErrorKind::UnsupportedFeature => "use a newer maplog",
         ErrorKind::InvalidOption => "give another --segment-size",
+        ErrorKind::Replaced => "start it again to read the new one",
         ErrorKind::Poisoned => "`maplog cat` reads what it holds",
         ErrorKind::Damaged => "restore the log's files from a copy",
         ErrorKind::LockTimeout => "find the process that holds it and try again",

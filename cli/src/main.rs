@@ -1,5 +1,5 @@
-//! The `maplog` command: append lines to a log, write its records out, look at it, check
-//! and repair it.
+//! The `maplog` command: append lines to a log, write its records out, follow it, look at it,
+//! check and repair it.
 //!
 //! Uses the public API of the library only. One file for each command.
 
@@ -7,8 +7,10 @@ mod append;
 mod cat;
 mod failure;
 mod open;
+mod output;
 mod repair;
 mod stat;
+mod tail;
 mod text;
 mod verify;
 
@@ -39,6 +41,7 @@ Example:
 enum Command {
     Append(append::Args),
     Cat(cat::Args),
+    Tail(tail::Args),
     Stat(stat::Args),
     Verify(verify::Args),
     Repair(repair::Args),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Append(args) => append::run(&args),
         Command::Cat(args) => cat::run(&args),
+        Command::Tail(args) => tail::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),

@@ -10,7 +10,9 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod name;
 pub(crate) mod page;
+pub(crate) mod position;
 pub(crate) mod slot;
+pub(crate) mod wake;
 
 /// The version of the format that this crate writes, and the only one that it reads.
 pub(crate) const VERSION: u32 = 1;

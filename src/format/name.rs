@@ -8,6 +8,8 @@ const BASE_DIGITS: usize = 20;
 pub(crate) const SHARED: &str = "shared";
 /// The file that carries the kernel's locks.
 pub(crate) const LOCK: &str = "lock";
+/// The wake words (docs/format.md, "wake").
+pub(crate) const WAKE: &str = "wake";
 
 /// What a segment's file name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,7 +36,7 @@ impl SegmentName {
 /// True for a name that some part of a log has, or may have had while it was made; and for what a new
 /// file system has in its root.
 pub(crate) fn may_lie_in_a_log(name: &str) -> bool {
-    let known = [".", "..", SHARED, LOCK, "wake", "consumers", "lost+found"];
+    let known = [".", "..", SHARED, LOCK, WAKE, "consumers", "lost+found"];
     known.contains(&name)
         || is_next_name(name)
         || is_copy_name(name)

@@ -14,6 +14,7 @@ mod futex;
 mod process;
 mod segment;
 mod shared;
+mod wake;
 mod word;
 
 pub(crate) use append_lock::{Guarded, Held, Manner, Seen, Token};
@@ -21,6 +22,7 @@ pub(crate) use cell::{Flag, Owner};
 pub(crate) use process::{Birth, ProcessLocal, without_signals};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};
+pub(crate) use wake::{Waited, WakeMap};
 
 use std::io;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use super::word::publish;
-use crate::dir::File;
-use crate::format::frame::COMMIT_BYTES;
+use super::word::{observe, publish};
+use crate::dir::{self, File};
+use crate::format::frame::{COMMIT_BYTES, HEADER_BYTES as FRAME_HEADER_BYTES};
 use crate::format::header::HEADER_BYTES;
 use crate::format::{ALIGN, PAGE_BYTES, round_up};
 
@@ -154,28 +154,95 @@ impl WriteMap {
 ///
 /// - `lent` only rises, and bytes of frames below it are never written again (G9): that is what
 ///   makes a `&[u8]` to them sound.
-/// - `lent` never passes the mapping's length nor a file size that `fstat` gave, and no file ever
-///   shrinks: so reading below it cannot raise SIGBUS for lack of a page.
+/// - `lent <= backed <= mapping length`.
+/// - `backed` only rises, and never passes a file size that `fstat` gave; no file ever shrinks: so
+///   reading below it cannot raise SIGBUS for lack of a page.
 /// - The header is not lent: its slots are rewritten.
 pub(crate) struct ReadMap {
     map: MmapRaw,
     lent: AtomicU64,
+    backed: AtomicU64,
 }
 
 impl ReadMap {
     pub(crate) fn new(file: &File, bytes: u64) -> io::Result<Self> {
         let map = MmapOptions::new().len(bytes as usize).map_raw_read_only(file)?;
-        Ok(ReadMap { map, lent: AtomicU64::new(HEADER_BYTES) })
+        Ok(ReadMap { map, lent: AtomicU64::new(HEADER_BYTES), backed: AtomicU64::new(0) })
     }
 
-    /// Lends the frames below `to`, cut at `file_bytes`, what `fstat` says of the file now.
+    /// Takes in how far `file`, the one that is mapped, reaches by now.
+    pub(crate) fn measure(&self, file: &File) -> io::Result<()> {
+        let bytes = dir::file_bytes(file)?.min(self.bytes());
+        self.backed.fetch_max(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Where the file ended when it was measured; at most the mapping's length.
+    #[inline]
+    pub(crate) fn backed(&self) -> u64 {
+        self.backed.load(Ordering::Relaxed)
+    }
+
+    /// Lends the frames below `to`, as far as the file was measured to reach.
     ///
     /// # Safety
     /// Everything between the header and `to` is committed: no thread or process writes to it again,
     /// and what was written to it happens before this call.
-    pub(crate) unsafe fn lend(&self, to: u64, file_bytes: u64) {
-        let to = to.min(file_bytes).min(self.map.len() as u64);
-        self.lent.fetch_max(to, Ordering::Release);
+    #[inline]
+    pub(crate) unsafe fn lend(&self, to: u64) {
+        self.lent.fetch_max(to.min(self.backed()), Ordering::Release);
+    }
+
+    /// The commit word at `at`; if it is not zero, what was stored before it was published is visible.
+    /// `None` if no frame's header fits there yet.
+    #[inline]
+    pub(crate) fn observe(&self, at: u64) -> Option<u32> {
+        if !self.has_header_at(at) {
+            return None;
+        }
+        // SAFETY: `at` was checked to be aligned and in bounds; whoever else accesses a word that may
+        // be the one at the end does so atomically.
+        Some(observe(unsafe { commit_word(&self.map, at) }))
+    }
+
+    #[inline]
+    fn has_header_at(&self, at: u64) -> bool {
+        at.is_multiple_of(ALIGN) && at.checked_add(ALIGN).is_some_and(|end| end <= self.backed())
+    }
+
+    /// A frame's header at `at`, read atomically: nothing is assumed of what stands there. Zeros where
+    /// none fits.
+    #[inline]
+    pub(crate) fn header(&self, at: u64) -> [u8; FRAME_HEADER_BYTES as usize] {
+        const HALF: usize = FRAME_HEADER_BYTES as usize / 2;
+        let mut header = [0; FRAME_HEADER_BYTES as usize];
+        if self.has_header_at(at) {
+            for (index, half) in header.chunks_exact_mut(HALF).enumerate() {
+                // SAFETY: 16 bytes from `at`, a multiple of 16, are backed; mappings start on a page.
+                let word = unsafe {
+                    AtomicU64::from_ptr(
+                        self.map.as_mut_ptr().add(at as usize).cast::<u64>().add(index),
+                    )
+                };
+                half.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+            }
+        }
+        header
+    }
+
+    /// Bytes that need not be lent; none where the file does not reach.
+    ///
+    /// # Safety
+    /// They are committed: nobody writes to them while the slice lives, and what was written to them
+    /// happens before this call.
+    #[inline]
+    pub(crate) unsafe fn committed(&self, range: Range<u64>) -> &[u8] {
+        if range.start > range.end || range.end > self.backed() {
+            return &[];
+        }
+        let len = (range.end - range.start) as usize;
+        // SAFETY: the range is in bounds and backed; the caller says that nobody writes there.
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(range.start as usize), len) }
     }
 
     /// The frames that are lent, from the end of the header on.

@@ -1,5 +1,5 @@
-//! The two protocols by which bytes pass between threads and processes, over a word that loom can
-//! swap for its own: publishing a frame by its commit word, and the end in two copies.
+//! The protocols by which bytes pass between threads and processes, over a word that loom can swap
+//! for its own: publishing a frame by its commit word, the end in two copies, and waking who waits.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::sync::atomic::fence;
 #[cfg(not(loom))]
 use std::sync::atomic::fence;
+
+use crate::format::wake::{ONE, WAITERS};
 
 /// A word in shared memory.
 ///
@@ -65,7 +67,7 @@ pub(crate) fn publish<W: Word<u32>>(next: &W, this: &W, bits: u32) {
 
 /// The commit word at `this`; if it is not zero, everything stored before it was published is
 /// visible. The fence pairs with the release of [`publish`].
-#[cfg(loom)]
+#[inline]
 pub(crate) fn observe<W: Word<u32>>(this: &W) -> u32 {
     let bits = this.load_relaxed();
     if bits != 0 {
@@ -111,12 +113,77 @@ impl<W: Word<u64>> Twin<'_, W> {
     }
 }
 
+/// A word that is waited on: a count, and below it a bit that says that somebody waits.
+pub(crate) trait WakeWord: Word<u32> {
+    /// Adds, with release order, and gives what stood there.
+    fn add(&self, count: u32) -> u32;
+    /// Takes bits away; what was added before stays released.
+    fn clear(&self, bits: u32);
+    /// Replaces `old` by `new`, with acquire order; gives what stood there if that was not `old`.
+    fn replace(&self, old: u32, new: u32) -> Result<(), u32>;
+}
+
+macro_rules! wake_word {
+    ($atomic:ty) => {
+        impl WakeWord for $atomic {
+            #[inline]
+            fn add(&self, count: u32) -> u32 {
+                self.fetch_add(count, Ordering::Release)
+            }
+            fn clear(&self, bits: u32) {
+                self.fetch_and(!bits, Ordering::Relaxed);
+            }
+            fn replace(&self, old: u32, new: u32) -> Result<(), u32> {
+                self.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).map(drop)
+            }
+        }
+    };
+}
+
+wake_word!(AtomicU32);
+#[cfg(loom)]
+wake_word!(loom::sync::atomic::AtomicU32);
+
+/// Says that there is news, which was published before; `wake` is called only if somebody may wait.
+///
+/// | who waits has | then |
+/// |---|---|
+/// | not set the bit yet | setting it acquires this addition, and the look behind that finds the news |
+/// | set the bit, not begun to wait | the count is another than the one it will wait on: it does not |
+/// | begun to wait | this addition finds the bit, and wakes |
+///
+/// It is one addition, and not a load and a swap, so that anyone may do it at any time: the count never
+/// goes back to what somebody waits on. Whoever dies between the addition and waking leaves others asleep
+/// until their own limit.
+#[inline]
+pub(crate) fn bump<W: WakeWord>(word: &W, wake: impl FnOnce()) {
+    if word.add(ONE) & WAITERS != 0 {
+        // Those who set the bit from here on have seen the new count.
+        word.clear(WAITERS);
+        wake();
+    }
+}
+
+/// Says that somebody is about to wait; gives the value to wait on, after one more look for news. The
+/// acquire pairs with the release in [`bump`].
+pub(crate) fn announce<W: WakeWord>(word: &W) -> u32 {
+    let mut seen = word.load_relaxed();
+    while seen & WAITERS == 0 {
+        match word.replace(seen, seen | WAITERS) {
+            Ok(()) => return seen | WAITERS,
+            Err(now) => seen = now,
+        }
+    }
+    fence(Ordering::Acquire);
+    seen
+}
+
 #[cfg(all(test, loom))]
 mod tests {
     use super::*;
     use loom::cell::UnsafeCell;
-    use loom::sync::Arc;
     use loom::sync::atomic::{AtomicU32, AtomicU64};
+    use loom::sync::{Arc, Mutex};
     use loom::thread;
 
     struct Memory {
@@ -210,5 +277,92 @@ mod tests {
             }
             appending.join().unwrap();
         });
+    }
+
+    /// The kernel's side of a wake word: it compares and puts to sleep in one step. Who is put to sleep
+    /// here ends; what counts is whether anybody is still asleep when all is done.
+    struct Futex {
+        word: AtomicU32,
+        asleep: Mutex<u32>,
+        news: AtomicU32,
+    }
+
+    impl Futex {
+        fn new() -> Arc<Self> {
+            let [word, news] = std::array::from_fn(|_| AtomicU32::new(0));
+            Arc::new(Futex { word, asleep: Mutex::new(0), news })
+        }
+
+        fn wait(&self, seen: u32) {
+            let mut asleep = self.asleep.lock().unwrap();
+            if self.word.load_relaxed() == seen {
+                *asleep += 1;
+            }
+        }
+
+        fn wake(&self) {
+            *self.asleep.lock().unwrap() = 0;
+        }
+
+        fn publish(&self, news: u32) {
+            self.news.store_relaxed(news);
+            bump(&self.word, || self.wake());
+        }
+
+        fn wait_for(&self, news: u32, looks_again: bool) {
+            if self.news.load_relaxed() < news {
+                let seen = announce(&self.word);
+                if !looks_again || self.news.load_relaxed() < news {
+                    self.wait(seen);
+                }
+            }
+        }
+    }
+
+    /// True if, in any order of steps (of three threads, with up to three preemptions), one of `waiters` sleeps through the last news. `others` have
+    /// news of another kind, such as poison, and hold no lock either.
+    fn sleeps_through_news(waiters: usize, news: u32, others: usize, looks_again: bool) -> bool {
+        let slept = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let found = slept.clone();
+        let mut model = loom::model::Builder::new();
+        // Three threads have too many orders to try all of them.
+        model.preemption_bound = (waiters + others > 1).then_some(3);
+        model.check(move || {
+            let futex = Futex::new();
+            let mut threads: Vec<_> = (0..waiters)
+                .map(|_| {
+                    let futex = Arc::clone(&futex);
+                    thread::spawn(move || futex.wait_for(news, looks_again))
+                })
+                .collect();
+            threads.extend((0..others).map(|_| {
+                let futex = Arc::clone(&futex);
+                thread::spawn(move || bump(&futex.word, || futex.wake()))
+            }));
+            (1..=news).for_each(|news| futex.publish(news));
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            if *futex.asleep.lock().unwrap() > 0 {
+                found.store(true, Ordering::Relaxed);
+            }
+        });
+        slept.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn nobody_sleeps_through_news() {
+        for (waiters, news) in [(1, 1), (1, 2), (2, 1)] {
+            assert!(!sleeps_through_news(waiters, news, 0, true), "{waiters} wait for {news}");
+        }
+    }
+
+    #[test]
+    fn nobody_sleeps_through_news_between_two_who_wake() {
+        assert!(!sleeps_through_news(1, 1, 1, true));
+    }
+
+    /// The model can tell.
+    #[test]
+    fn who_does_not_look_again_sleeps_through_news() {
+        assert!(sleeps_through_news(1, 1, 0, false));
     }
 }

@@ -61,6 +61,14 @@ impl Reader {
         Reader { site, view, pinned, verify: true }
     }
 
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
     /// Moves the view to what is committed now, and lets go of what was mapped for the old one.
     ///
     /// # Errors

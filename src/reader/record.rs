@@ -17,6 +17,12 @@ pub struct Record<'r> {
 }
 
 impl<'r> Record<'r> {
+    /// The payload of `len` bytes at `at`, in a frame that was found valid below what is lent.
+    #[inline]
+    pub(crate) fn at(segment: &'r Arc<ReadSegment>, at: u64, len: u64, seq: u64) -> Self {
+        Record { data: segment.frames().bytes(at, len), seq, at, segment }
+    }
+
     /// Its place in the log.
     #[inline]
     #[must_use]

@@ -98,6 +98,7 @@ impl Appender {
         page.set_marks(MARK_NOW);
         page.set_end(found.end);
         hook!("takeover.end_stored");
+        home.wake.everyone();
         page.set_intent(None);
         self.catch_up(home);
         Ok(())
@@ -174,6 +175,7 @@ impl Appender {
         self.mark_next(home);
         hook!("create.marks_stored");
         self.committed(home, 0);
+        home.wake.everyone();
         home.page().set_intent(None);
         hook!("create.intent_withdrawn");
     }

@@ -176,6 +176,7 @@ impl Appender {
             home.page().set_end(End { segment_id, offset: open.map.end(), seq: self.next_seq });
         }
         hook!("append.end_stored");
+        home.wake.records_came();
     }
 
     #[inline]

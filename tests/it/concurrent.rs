@@ -2,7 +2,7 @@
 #![allow(clippy::print_stderr)]
 
 mod fork;
-mod processes;
+pub mod processes;
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

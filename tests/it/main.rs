@@ -23,5 +23,6 @@ mod repair;
 mod strace;
 mod support;
 mod sweep;
+mod tail;
 mod twin;
 mod verify;

@@ -68,7 +68,8 @@ fn the_examples_of_checking_and_repairing_do_what_they_show() {
 
 #[test]
 fn every_help_tells_the_exit_codes_and_the_short_one_is_the_same_example() {
-    for command in [&[][..], &["append"], &["cat"], &["stat"], &["verify"], &["repair"]] {
+    for command in [&[][..], &["append"], &["cat"], &["tail"], &["stat"], &["verify"], &["repair"]]
+    {
         let long = help(command);
         assert!(long.contains("\nExit status: 0 all is well, "), "{long}");
         assert!(long.contains(" 2 wrong usage or an error"), "{long}");

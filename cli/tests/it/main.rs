@@ -10,4 +10,5 @@ mod refusals;
 mod repairing;
 mod round_trip;
 mod support;
+mod tail;
 mod verifying;

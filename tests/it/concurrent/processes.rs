@@ -26,7 +26,7 @@ impl Other {
         Self::of(child(role, &[("MAPLOG_TEST_LOG", log.to_str().unwrap())]))
     }
 
-    fn of(mut child: Child) -> Self {
+    pub fn of(mut child: Child) -> Self {
         let output = BufReader::new(child.stdout.take().unwrap());
         Other { child, output }
     }

@@ -44,7 +44,7 @@ const CALLS: [&str; 18] = [
 /// Files that do not belong to the log and are read all the same.
 const ELSEWHERE: [&str; 2] = ["/dev/urandom", "/proc/sys/kernel/random/boot_id"];
 /// The log's files beside its segments.
-const OWN_NAMES: [&str; 6] = ["lock", "shared", "next-0", "copy-0", "copy-1", "copy-2"];
+const OWN_NAMES: [&str; 7] = ["lock", "shared", "wake", "next-0", "copy-0", "copy-1", "copy-2"];
 /// Those whose failure leaves nobody knowing what the disk holds.
 pub const SYNCS: [&str; 2] = ["fdatasync", "fsync"];
 /// It names neither, so that those of the allocator come in between.
@@ -217,7 +217,7 @@ fn goes_on(log: Log, case: &Case) {
     assert!(found.is_intact(), "{case:?} {found:?}");
     for entry in fs::read_dir(&path).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let belongs = ["lock", "shared"].contains(&&*name) || name.ends_with(".seg");
+        let belongs = ["lock", "shared", "wake"].contains(&&*name) || name.ends_with(".seg");
         assert!(belongs, "{name} is left over: {case:?}");
     }
 }

@@ -152,6 +152,8 @@ fn every_ruler_of_the_document_adds_up() {
         ("\n## Frame\n", 16),
         ("\nA mark's payload", 16),
         ("\n## `shared`", 4096),
+        ("\n## `wake`", 4096),
+        ("\n## Positions", 48),
     ] {
         let end = ruler(heading).into_iter().fold(0, |end, (at, bytes, name)| {
             assert_eq!(at, end, "{heading}: {name}");
@@ -182,6 +184,44 @@ fn the_header_s_ruler_is_the_one_that_the_tests_use() {
         let row = rows.iter().find(|(_, _, name)| *name == field);
         assert_eq!(row.map(|row| row.0), Some(at), "{field}");
     }
+}
+
+/// The words of `wake` move as the document says, and a position's bytes are as its ruler says.
+#[test]
+fn the_wake_words_and_a_position_are_as_their_rulers_say() {
+    let dir = support::tempdir();
+    // SAFETY: nobody changes the files while the log is open.
+    let log = unsafe { Log::options().sync(SyncPolicy::Manual).first_seq(5).open(dir.path()) };
+    let log = log.unwrap();
+    let rows = ruler("\n## `wake`");
+    let words = || {
+        let wake = fs::read(dir.path().join("wake")).unwrap();
+        assert_eq!(wake.len(), 4096);
+        let gaps = rows.iter().filter(|(_, _, name)| *name == "gap");
+        for (at, bytes, _) in gaps {
+            assert!(wake[*at..at + bytes].iter().all(|byte| *byte == 0), "gap at {at}");
+        }
+        ["records", "durable"].map(|wanted| {
+            let (at, _, _) = rows.iter().find(|(_, _, name)| *name == wanted).unwrap();
+            u32_at(&wake, *at)
+        })
+    };
+    let [records, durable] = words();
+    log.append(b"five").unwrap();
+    assert_eq!(words(), [records + 4, durable], "a mark and a record");
+    log.sync().unwrap();
+    assert_eq!(words(), [records + 4, durable + 2]);
+
+    let bytes = log.reader().tail_from(5).position().to_bytes();
+    let rows = ruler("\n## Positions");
+    let field = |wanted: &str| {
+        let (at, len, _) = *rows.iter().find(|(_, _, name)| *name == wanted).unwrap();
+        &bytes[at..at + len]
+    };
+    assert_eq!((field("position magic"), field("version")), (&b"mlp\x1a"[..], &[1, 0, 0, 0][..]));
+    assert_eq!((field("log id"), u64_at(field("epoch"), 0)), (&log.id()[..], 1));
+    assert_eq!((u64_at(field("seq"), 0), u32_at(field("spare"), 0)), (5, 0));
+    assert_eq!(u32_at(field("position crc"), 0), crc32fast::hash(&bytes[..44]));
 }
 
 /// The coordination page of a log that is open holds what the ruler says, where it says.

@@ -3,6 +3,8 @@
 //! The same for readers in the appending process and in others; nothing here can write, but through
 //! the page. Does not know: records.
 
+mod follow;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -21,6 +23,8 @@ use crate::scan::{Rules, Seen, look};
 use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
 use crate::survey::{Live, Span, list, of_another_log, spans, survey};
+
+pub(crate) use follow::{Followed, Traces, Watch};
 
 /// A log as its readers see it.
 pub(crate) struct Site {
@@ -51,14 +55,21 @@ impl Listing {
 
     /// The shares as they are while the log ends in the segment `tip`. Those behind it do not count
     /// yet: they are being made, or copied, or about to be cut. `None` if `tip` is not there.
-    fn shares(&self, tip: u64) -> Option<Arc<[Span]>> {
+    fn shares(&self, tip: u64) -> Option<Shares> {
         if self.names.last().is_some_and(|last| last.id == tip) {
-            return Some(self.spans.clone());
+            return Some(Shares { spans: self.spans.clone(), counter: Some(self.counter) });
         }
         let behind = self.names.partition_point(|name| name.id <= tip);
         let until = &self.names[..behind];
-        until.last().is_some_and(|last| last.id == tip).then(|| spans(until).into())
+        let ends_there = until.last().is_some_and(|last| last.id == tip);
+        ends_there.then(|| Shares { spans: spans(until).into(), counter: None })
     }
+}
+
+/// The segments' shares, and the directory counter if they will change only when it moves.
+struct Shares {
+    spans: Arc<[Span]>,
+    counter: Option<u64>,
 }
 
 /// The records from `first_seq` to `end.seq`, in these segments.
@@ -68,6 +79,13 @@ pub(crate) struct View {
     pub(crate) first_seq: u64,
     pub(crate) end: End,
     pub(crate) durable_seq: u64,
+    /// Of the segment that the log ends in.
+    pub(crate) epoch: u64,
+    /// The page's directory counter at which nothing stood behind the segment that the log ends in;
+    /// `None` if something did, or there is no page.
+    pub(crate) counter: Option<u64>,
+    /// The page said so, and not a survey.
+    pub(crate) live: bool,
 }
 
 /// How often a view is tried anew while segments come faster than they are listed.
@@ -109,6 +127,11 @@ impl Site {
         }
     }
 
+    fn replaced(&self) -> Error {
+        let text = "its files were removed or replaced";
+        Error::new(ErrorKind::Replaced, text).at_path(self.dir.path())
+    }
+
     fn is_live(&self, page: &Page) -> Result<bool> {
         page.is_live()
             .map_err(|source| Error::io("reading the page", source).at_path(self.dir.path()))
@@ -135,6 +158,8 @@ impl Site {
             Err(error) if error.kind() == ErrorKind::Damaged => return Ok(view),
             other => other?,
         };
+        view.epoch = file.header.epoch;
+        self.log_id.get_or_init(|| file.header.log_id);
         let rules = Rules { salt: file.header.salt, cut_seq: tip.end_seq, check: true };
         let End { offset, seq, .. } = view.end;
         let seen = file.pread().and_then(|mut source| look(&mut source, &rules, offset, seq));
@@ -169,11 +194,20 @@ impl Site {
             let last = known.last().map_or(SegmentName { id: 0, base_seq: 0 }, |span| span.name);
             let end = End { segment_id: last.id, offset: DATA_START, seq: last.base_seq };
             let first_seq = page.first_seq().min(end.seq);
-            View { spans: known, first_seq, end, durable_seq: page.durable_seq().min(end.seq) }
+            let durable_seq = page.durable_seq().min(end.seq);
+            View {
+                spans: known,
+                first_seq,
+                end,
+                durable_seq,
+                epoch: page.epoch(),
+                counter: None,
+                live: true,
+            }
         })
     }
 
-    fn listed(&self, page: &Page, end: End) -> Result<Option<Arc<[Span]>>> {
+    fn listed(&self, page: &Page, end: End) -> Result<Option<Shares>> {
         let mut listing = self.listing.lock();
         let counter = page.directory();
         if listing.counter != counter {
@@ -200,7 +234,7 @@ impl Site {
         for _ in 0..TRIES {
             let end = page.end();
             if let Some(shares) = self.listed(page, end)? {
-                return Ok((shares, end));
+                return Ok((shares.spans, end));
             }
             self.listing.lock().counter = u64::MAX;
         }
@@ -219,14 +253,19 @@ impl Site {
             return Err(Error::new(ErrorKind::NotALog, text).at_path(self.dir.path()));
         }
         let found = survey(&self.dir, &names, None)?;
-        if let Some(log_id) = found.log_id {
-            self.log_id.get_or_init(|| log_id);
+        if let Some(log_id) = found.log_id
+            && *self.log_id.get_or_init(|| log_id) != log_id
+        {
+            return Err(self.replaced());
         }
         Ok(View {
             spans: found.spans.into(),
             first_seq: found.first_seq,
             end: found.end,
             durable_seq: found.durable_seq,
+            epoch: found.epoch,
+            counter: None,
+            live: false,
         })
     }
 
@@ -280,9 +319,11 @@ impl Site {
 }
 
 /// `None` if there are no shares: the segment that the log ends in is not among those known.
-fn view_of(shares: Option<Arc<[Span]>>, page: &Page, end: End) -> Option<View> {
+fn view_of(shares: Option<Shares>, page: &Page, end: End) -> Option<View> {
+    let Shares { spans, counter } = shares?;
     // A page may say anything; no log has more numbers.
     let end = End { seq: end.seq.min(MAX_SEQ + 1), ..end };
     let first_seq = page.first_seq().min(end.seq);
-    Some(View { spans: shares?, first_seq, end, durable_seq: page.durable_seq().min(end.seq) })
+    let durable_seq = page.durable_seq().min(end.seq);
+    Some(View { spans, first_seq, end, durable_seq, epoch: page.epoch(), counter, live: true })
 }

@@ -2,6 +2,8 @@
 //!
 //! Does not know: other segments, where the log ends, what a fault in it means.
 
+mod mapped;
+
 use std::io;
 use std::ops::Range;
 
@@ -11,9 +13,10 @@ use crate::format::frame::HEADER_BYTES as FRAME_HEADER_BYTES;
 use crate::format::header::{BLOCK_BYTES, HEADER_BYTES, HeaderState, SECTOR_BYTES, SegmentHeader};
 use crate::format::name::SegmentName;
 use crate::format::slot::{SLOT_BYTES, Slot, SlotState};
-use crate::format::{ALIGN, PAGE_BYTES, crc32, round_up};
-use crate::map::ReadMap;
-use crate::scan::{Frames, Source};
+use crate::format::{ALIGN, crc32};
+use crate::scan::Source;
+
+pub(crate) use mapped::ReadSegment;
 
 /// A segment's file with its header read.
 #[derive(Debug)]
@@ -291,47 +294,5 @@ impl Source for Pread<'_> {
             at += bytes.len() as u64;
         }
         Ok(crc)
-    }
-}
-
-/// A segment mapped for reading, shared by all readers of a process that are in it.
-pub(crate) struct ReadSegment {
-    pub(crate) name: SegmentName,
-    pub(crate) header: SegmentHeader,
-    map: ReadMap,
-}
-
-impl ReadSegment {
-    /// Maps the segment's whole address space if it may grow yet, else what its file has.
-    pub(crate) fn map(file: &SegmentFile, may_grow: bool) -> io::Result<Self> {
-        let segment_bytes = file.header.segment_bytes;
-        let bytes = match may_grow {
-            true => segment_bytes,
-            false => round_up(file.bytes()?.clamp(HEADER_BYTES, segment_bytes), PAGE_BYTES),
-        };
-        let map = ReadMap::new(&file.file, bytes)?;
-        Ok(ReadSegment { name: file.name, header: file.header.clone(), map })
-    }
-
-    /// Lends the frames below `to`, as far as the file and the mapping reach.
-    ///
-    /// # Safety
-    /// As of [`ReadMap::lend`]: frames below `to` are committed.
-    #[allow(unsafe_code)]
-    pub(crate) unsafe fn lend(&self, file: &SegmentFile, to: u64) -> io::Result<()> {
-        let file_bytes = file.bytes()?;
-        // SAFETY: the caller's promise is the one that `ReadMap` asks for.
-        unsafe { self.map.lend(to, file_bytes) };
-        Ok(())
-    }
-
-    /// True if what is below `to` was lent before.
-    pub(crate) fn lends(&self, to: u64) -> bool {
-        self.map.lent() >= to.min(self.map.bytes())
-    }
-
-    #[inline]
-    pub(crate) fn frames(&self) -> Frames<'_> {
-        Frames(self.map.frames())
     }
 }

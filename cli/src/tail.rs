@@ -1,0 +1,99 @@
+//! `maplog tail`: the last records of a log, and those that come.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use maplog::{Batch, Error, ErrorKind, Tail};
+
+use crate::output::{Output, Stop, unbuffered_stdout};
+use crate::{Failure, Outcome, failure, open};
+
+/// Write the last records to standard output, a newline behind each.
+///
+/// With -f it goes on with those that come, until it is interrupted or nobody reads its output: through
+/// the end of whoever appends and the coming of others.
+#[derive(clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The log's directory
+    log: PathBuf,
+    /// How many records
+    #[arg(short = 'n', value_name = "N", default_value_t = 10)]
+    count: u64,
+    /// Go on with the records that come
+    #[arg(short = 'f')]
+    follow: bool,
+    /// Only records that survive a power cut
+    #[arg(long)]
+    durable: bool,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error. A reader of the output
+that wants no more of it is no error.
+
+Example:
+  printf 'one\\ntwo\\nthree\\n' | maplog append demo.log
+  maplog tail demo.log -n 2
+  maplog tail demo.log -f --durable";
+
+/// Bytes of records taken at once.
+const BATCH_BYTES: usize = 256 * 1024;
+
+pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
+    let reader = open::to_read(&args.log)?;
+    let end = if args.durable { reader.durable_seq() } else { reader.next_seq() };
+    let start = end.saturating_sub(args.count).max(reader.first_seq()).min(end);
+    let mut tail = reader.tail_from(start);
+    if args.durable {
+        tail = tail.durable_only();
+    }
+    drop(reader);
+    let mut output = Output::new(unbuffered_stdout()?);
+    let written = write_all(&mut tail, if args.follow { None } else { Some(end) }, &mut output);
+    output.finish(written)
+}
+
+/// Writes records up to `end`, or for ever.
+fn write_all<W: Write>(
+    tail: &mut Tail,
+    end: Option<u64>,
+    output: &mut Output<W>,
+) -> Result<(), Stop> {
+    while end.is_none_or(|end| tail.next_seq() < end) {
+        match tail.try_recv_batch(BATCH_BYTES) {
+            Ok(Some(batch)) => write(batch, end, output)?,
+            Err(error) => pass(error, output)?,
+            Ok(None) if end.is_some() => return Ok(()),
+            Ok(None) => {
+                // Whoever reads the output has all of it before this waits.
+                output.flush()?;
+                match tail.recv_batch(BATCH_BYTES) {
+                    Ok(batch) => write(batch, end, output)?,
+                    Err(error) => pass(error, output)?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write<W: Write>(batch: Batch<'_>, end: Option<u64>, output: &mut Output<W>) -> Result<(), Stop> {
+    for record in batch.take_while(|record| end.is_none_or(|end| record.seq() < end)) {
+        output.record(record)?;
+    }
+    Ok(())
+}
+
+/// Says what became of records that cannot be written; goes on behind them where that is possible.
+fn pass<W: Write>(error: Error, output: &mut Output<W>) -> Result<(), Stop> {
+    match error.kind() {
+        _ if error.lost().is_some() => Ok(output.lost(&error)?),
+        ErrorKind::Trimmed | ErrorKind::Rewound => {
+            output.flush()?;
+            failure::report(&error);
+            Ok(())
+        }
+        _ => Err(Stop::Read(error.into())),
+    }
+}

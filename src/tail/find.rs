@@ -1,0 +1,200 @@
+//! Finding the next record: from segment to segment, from view to view, past damage.
+//!
+//! Does not know: how to wait.
+
+use std::ops::Range;
+
+use super::Tail;
+use super::cursor::{Cursor, Found, Step};
+use crate::error::{Error, ErrorKind, Result};
+use crate::scan::Fault;
+use crate::view::View;
+
+impl Tail {
+    /// Finds the next record and goes behind it.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<Found>> {
+        loop {
+            let Some(cursor) = &mut self.cursor else {
+                if self.enter()? {
+                    continue;
+                }
+                return Ok(None);
+            };
+            if self.durable_only && cursor.seq >= self.durable_seq && cursor.seq >= self.seq {
+                if self.ask_durable()? {
+                    continue;
+                }
+                return Ok(None);
+            }
+            let page = if self.view.live { self.site.page() } else { None };
+            match cursor.step(page)? {
+                Step::Record { len, next } => {
+                    if self.site.has_moved(self.watch) {
+                        self.refresh()?;
+                        continue;
+                    }
+                    let found = cursor.take(len, next);
+                    if found.seq >= self.seq {
+                        self.seq = found.seq + 1;
+                        return Ok(Some(found));
+                    }
+                }
+                Step::Passed => {}
+                other => {
+                    if !self.stop(other)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// There is no record here. True if it pays to look again.
+    #[inline(never)]
+    fn stop(&mut self, step: Step) -> Result<bool> {
+        match step {
+            Step::Ended if self.cursor.as_ref().is_some_and(|cursor| !cursor.is_tip()) => {
+                self.cursor = None;
+                Ok(true)
+            }
+            Step::Invalid(fault) => self.pass_damage(fault),
+            Step::Refused => Err(self.refused()),
+            _ => self.look_around(),
+        }
+    }
+
+    /// Looks whether the page sends it elsewhere; true if it does.
+    fn look_around(&mut self) -> Result<bool> {
+        if !self.view.live {
+            return Ok(false);
+        }
+        match self.site.has_moved(self.watch) || self.site.names_moved(&self.view) {
+            true => self.refresh(),
+            false => Ok(false),
+        }
+    }
+
+    /// Whether more is durable than was known.
+    fn ask_durable(&mut self) -> Result<bool> {
+        let before = self.durable_seq;
+        if let Some(page) = self.site.page().filter(|_| self.view.live) {
+            self.durable_seq = page.durable_seq().max(before);
+        }
+        if self.durable_seq > before { Ok(true) } else { self.look_around() }
+    }
+
+    /// Takes a new view. True if it is another than the last. An error says what became of the
+    /// position, which is another from then on.
+    #[cold]
+    pub(super) fn refresh(&mut self) -> Result<bool> {
+        // Before the view: what moves while that is taken is seen the next time.
+        let watch = self.site.watch();
+        let view = self.site.view_again().inspect_err(|error| {
+            if error.kind() == ErrorKind::Replaced {
+                // There is nowhere to go on: so it stays.
+                self.cursor = None;
+                self.has_begun = false;
+            }
+        })?;
+        let cut = self.site.cut_above(&view, self.epoch)?;
+        let end_seq = cut.unwrap_or(u64::MAX).min(view.end.seq);
+        let last = std::mem::replace(&mut self.view, view);
+        let has_history = std::mem::replace(&mut self.has_history, true);
+        self.has_begun = true;
+        (self.watch, self.epoch, self.durable_seq) =
+            (watch, self.view.epoch, self.view.durable_seq);
+        if self.seq > end_seq {
+            return Err(match has_history {
+                true => self.move_to(end_seq, ErrorKind::Rewound, "numbers begin anew at"),
+                false => self.move_to(end_seq, ErrorKind::OutOfRange, "the log ends at"),
+            });
+        }
+        if self.seq < self.view.first_seq {
+            let first_seq = self.view.first_seq;
+            return Err(self.move_to(first_seq, ErrorKind::Trimmed, "the first left is"));
+        }
+        if let Some(cursor) = &mut self.cursor
+            && !cursor.keep(&self.site, &self.view)?
+        {
+            self.cursor = None;
+            return Ok(true);
+        }
+        let View { spans, end, live, .. } = &self.view;
+        Ok(*end != last.end || *live != last.live || *spans != last.spans)
+    }
+
+    fn move_to(&mut self, seq: u64, kind: ErrorKind, what: &'static str) -> Error {
+        let text = format!("record {} was next, {what} {seq}", self.seq);
+        self.seq = seq;
+        self.cursor = None;
+        Error::new(kind, text).at_path(self.path()).at_seq(seq)
+    }
+
+    /// Enters the segment that holds the next record. True if it pays to look there.
+    #[cold]
+    fn enter(&mut self) -> Result<bool> {
+        if !self.has_begun {
+            self.refresh()?;
+        }
+        let index = self.view.spans.partition_point(|span| span.end_seq <= self.seq);
+        let Some(span) = self.view.spans.get(index).copied() else { return self.look_around() };
+        if self.seq < span.name.base_seq {
+            let missing = self.seq..span.name.base_seq;
+            return Err(self.lose(missing, "their segment is missing"));
+        }
+        match Cursor::open(&self.site, &self.view, &span, self.seq) {
+            Ok(cursor) => {
+                self.cursor = Some(cursor);
+                Ok(true)
+            }
+            // It was unlinked since the view was taken.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if self.refresh()? {
+                    Ok(true)
+                } else {
+                    Err(error)
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                let unreadable = self.seq..span.end_seq.min(self.view.end.seq);
+                if unreadable.is_empty() {
+                    return self.look_around();
+                }
+                self.seq = unreadable.end;
+                Err(error.losing(unreadable))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What stands here is not what was committed here, if anything was. True if it was passed without
+    /// a loss.
+    #[cold]
+    fn pass_damage(&mut self, fault: Fault) -> Result<bool> {
+        // What is known of the end may be older than what was seen.
+        self.refresh()?;
+        let Some(cursor) = &mut self.cursor else { return Ok(true) };
+        if cursor.is_tip() && !cursor.is_behind(self.view.end) {
+            return Ok(false);
+        }
+        let (id, from) = (cursor.segment_id(), cursor.seq);
+        let to = cursor.pass_damage(&self.view);
+        let lost = from.max(self.seq)..to;
+        if lost.is_empty() {
+            return Ok(true);
+        }
+        Err(self.lose(lost, fault.phrase()).in_segment(id))
+    }
+
+    fn lose(&mut self, lost: Range<u64>, why: &'static str) -> Error {
+        self.seq = lost.end;
+        Error::loss(lost, why).at_path(self.path())
+    }
+
+    #[cold]
+    fn refused(&self) -> Error {
+        let (id, at) = self.cursor.as_ref().map_or((0, 0), |c| (c.segment_id(), c.at));
+        Error::refused_frame(self.path(), id, at)
+    }
+}
