@@ -80,13 +80,15 @@ fn change_names(case: &mut Case, random: &mut Rng) {
     case.files.insert(file_name(other.0, other.1), bytes);
 }
 
-/// The words of the page that mean something, from 128 on.
-const WORDS: [u64; 16] = [0, 8, 16, 24, 32, 40, 256, 264, 272, 280, 288, 296, 304, 384, 512, 520];
+/// The end that the page says, and the other words that mean something, from 128 on.
+const END: u64 = 264;
+const WORDS: [u64; 16] = [0, 8, 16, 24, 32, 40, 256, END, 272, 280, 288, 296, 304, 384, 512, 520];
 
 fn change_page(case: &mut Case, random: &mut Rng) {
     let numbers: Vec<u64> = case
         .files
         .iter()
+        .rev()
         .flat_map(|(name, bytes)| {
             let (base, id) = base_and_id(name);
             let frames = frames(bytes);
@@ -100,6 +102,16 @@ fn change_page(case: &mut Case, random: &mut Rng) {
         (page, 0) => *page = None,
         (Some(patches), 1) if !patches.is_empty() => {
             patches.remove(random.usize(..patches.len()));
+        }
+        // The log ends elsewhere, or did before its last append.
+        (Some(patches), 2 | 3) if numbers.len() >= 4 => {
+            let [number, place] = [numbers[2], numbers[3]];
+            let number = if random.u8(..4) > 0 { number } else { near(number, random) };
+            for (at, word) in [(END + 8, place), (END + 16, number)] {
+                patches.retain(|patch| patch.at != at);
+                patches.push(Patch { at, bytes: word.to_le_bytes().to_vec() });
+            }
+            patches.truncate(WORDS.len());
         }
         (Some(patches), what) => {
             let number = numbers.get(random.usize(..=numbers.len())).copied().unwrap_or(1);
