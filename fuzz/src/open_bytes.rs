@@ -145,6 +145,7 @@ fn is_true(files: &Files, page: &Page, end: End) -> bool {
     id == end.segment_id
         && inside
         && (base..=base + before).contains(&page.end.seq)
+        && page.first_seq <= page.end.seq
         && slot.is_some()
         && !outdone
         && !page.fresh
