@@ -86,6 +86,12 @@ pub fn with_live_page(files: &Files, patches: &[Patch]) -> Folder {
     folder
 }
 
+/// Says that no sync failed and none is under way.
+pub fn no_doubt() -> [Patch; 2] {
+    [(POISON, 8), (SYNCING, SYNCING_BYTES)]
+        .map(|(at, bytes)| Patch { at: (at - FORGED) as u64, bytes: vec![0; bytes] })
+}
+
 fn tell_the_truth(bytes: &mut [u8], reading: &reader::Reading) {
     let mut word = |at: usize, value: u64| put(bytes, at, &value.to_le_bytes());
     word(EPOCH, 1);

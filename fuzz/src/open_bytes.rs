@@ -11,7 +11,7 @@ use crate::folder::{Folder, segments};
 use crate::judge::{
     Everything, Oddities, assert_is_somewhere, everything, oddities, open, read, straddles,
 };
-use crate::live::{Page, with_live_page};
+use crate::live::{Page, no_doubt, with_live_page};
 use crate::second::format::{BLOCK_BYTES, SECTOR_BYTES, u64_at};
 use crate::second::reader::{self, End, Reading, Seen};
 use crate::second::script::Files;
@@ -95,7 +95,25 @@ pub fn run(case: &Case) {
     let rewrites = live.is_some_and(|page| page.in_doubt);
     assert!(rewrites || opened.files == *files, "opening changed the files");
     opened.check();
+    if rewrites && !odd.any() {
+        assert_copies_lose_nothing(case, &opened.found);
+    }
     opened.go_on(&case.appends);
+}
+
+/// G8: what was copied, since it was in doubt, reads as it would have without any doubt.
+fn assert_copies_lose_nothing(case: &Case, copied: &Everything) {
+    let mut patches = case.page.clone().unwrap_or_default();
+    patches.extend(no_doubt());
+    let folder = with_live_page(&case.files, &patches);
+    let log = open(folder.path()).unwrap();
+    let plain = Opened::of(folder, log);
+    let (first_seq, end) = (plain.page.first_seq, plain.page.end);
+    let below = reader::read_below(&case.files, first_seq, end);
+    // As in `Kept`: a forged frame may reach over the end of the segment that copies cut.
+    if below == read_cut(&case.files, first_seq, end) {
+        assert_eq!(copied, &plain.found, "copied, and taken over without a copy");
+    }
 }
 
 fn has_id(files: &Files, id: u64) -> bool {
