@@ -176,3 +176,22 @@ fn verify_reports_a_segment_behind_the_end_whose_header_is_rotten() {
     assert_eq!((coming.id, coming.base_seq, coming.end_seq), (2, 1, 1));
     assert!(coming.unreadable.is_some() && !found.is_intact());
 }
+
+/// Copies that end before the log's end cut it there; when no number is left, no segment can begin behind them.
+#[test]
+fn numbers_that_are_lost_at_the_end_of_all_numbers_are_not_given_again() {
+    let dir = support::tempdir();
+    let first_seq = (1 << 56) - 100;
+    // SAFETY: the page is changed only while the log is closed.
+    let log = unsafe { maplog::Log::options().first_seq(first_seq).open(dir.path()) }.unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    let [end, poison, durable] = [(1 << 56) - 1, 144, 512];
+    let durable_word = 1 << 56 | first_seq;
+    forge_page(&dir, [(408, end), (432, end), (poison, 1), (durable, durable_word)]);
+    let error = support::open(dir.path()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfRange);
+    let reader = support::read(dir.path()).unwrap();
+    assert_eq!(reader.next_seq(), end);
+    assert_eq!(everything(&reader).records, vec![(first_seq, b"a".to_vec())]);
+}
