@@ -46,9 +46,13 @@ pub(crate) fn copy_in_doubt(
         copier.copy_span(span, durable_seq..found.end.seq)?;
     }
     // Even if no record is in doubt: nothing is appended to a file whose sync failed. A log that has
-    // used all its numbers is appended to no more.
+    // used all its numbers is appended to no more; but if its last ones are lost, the copies would
+    // cut it where they end, and those numbers would be given again.
     if found.end.seq <= MAX_SEQ {
         copier.begin_at(found.end.seq)?;
+    } else if copier.built.last().is_some_and(|copy| copy.next_seq != found.end.seq) {
+        let full = Error::new(ErrorKind::OutOfRange, "the log has used all sequence numbers");
+        return Err(full.at_path(dir.path()).at_seq(found.end.seq));
     }
     Ok(copier.name_all(page)?.unwrap_or(found.end))
 }

@@ -113,7 +113,8 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
         ..Verification::default()
     };
     let base_seq = view.spans.first().map_or(view.end.seq, |span| span.name.base_seq);
-    lose(&mut all.lost, view.first_seq..base_seq);
+    // A page may say that the log ended before the first segment that is there.
+    lose(&mut all.lost, view.first_seq..base_seq.min(view.end.seq));
     let mut checker = Checker::new(&site, &view, &mut progress)?;
     for span in view.spans.iter() {
         let report = checker.segment(span, &mut all.cut)?;
@@ -128,7 +129,7 @@ pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Res
             continue;
         }
         if may_be_open && name.id > view.end.segment_id {
-            checker.coming(name)?;
+            all.segments.extend(checker.coming(name)?);
         } else {
             let bytes = 0..checker.file_bytes(name)?;
             all.cut.push(CutReport { segment: name.id, bytes });
@@ -230,9 +231,21 @@ impl<'a> Checker<'a> {
         Ok(report)
     }
 
-    /// Behind the end of a log that is open stand only those that are about to be part of it.
-    fn coming(&mut self, name: SegmentName) -> Result<()> {
-        self.check_log(&SegmentFile::open_to_read(&self.site.dir, name)?)
+    /// Behind the end of a log that is open stand only those that are about to be part of it. They
+    /// hold no record yet, but a header: one without is reported.
+    fn coming(&mut self, name: SegmentName) -> Result<Option<SegmentReport>> {
+        match SegmentFile::open_to_read(&self.site.dir, name) {
+            Ok(file) => self.check_log(&file).map(|()| None),
+            Err(error) if error.kind() == ErrorKind::Damaged => Ok(Some(SegmentReport {
+                id: name.id,
+                base_seq: name.base_seq,
+                end_seq: name.base_seq,
+                file_bytes: self.file_bytes(name)?,
+                unreadable: Some(error.to_string()),
+                ..SegmentReport::default()
+            })),
+            Err(error) => Err(error),
+        }
     }
 
     fn check_log(&mut self, file: &SegmentFile) -> Result<()> {

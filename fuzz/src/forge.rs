@@ -1,7 +1,9 @@
 //! Descriptions made into files, with checksums that are right wherever nothing says otherwise; and
 //! files into descriptions.
 
-use crate::recipe::{Frame, Patch, Payload, Recipe, Segment, Slot, Tweak};
+use crate::case::{Case, MAX_BASE, Patch, base_and_id};
+use crate::live;
+use crate::recipe::{Frame, Page, Payload, Recipe, Segment, Slot, Tweak};
 use crate::second::format::{
     self, FIRST, HEADER_BYTES, Header, LAST, MARK, MIDDLE, SECTOR_BYTES, SLOT_BYTES, crc32,
     file_name, frame_bytes, put, seal_header, seed, u32_at, u64_at,
@@ -12,9 +14,36 @@ const BLOCK_BYTES: usize = format::BLOCK_BYTES;
 /// The files of a small segment.
 pub const FILE_BYTES: u64 = 16 * 1024;
 const MAX_FILE_BYTES: u64 = 4 * FILE_BYTES;
-/// No name of a segment has a higher base.
-const MAX_BASE: u64 = (1 << 56) - 2;
 const LENGTH_MASK: u64 = (1 << 28) - 1;
+
+/// The log that is described, with its page.
+pub fn case(recipe: &Recipe) -> Case {
+    let files = forge(recipe);
+    let page = recipe.page.as_ref().map(|page| page_patches(page, &files));
+    Case { files, page, appends: recipe.appends.clone(), gets: recipe.gets.clone() }
+}
+
+fn page_patches(page: &Page, files: &Files) -> Vec<Patch> {
+    let names = || files.keys().map(|name| base_and_id(name));
+    let base = names().map(|name| name.0).min().unwrap_or(0);
+    let last_id = names().map(|name| name.1).max().unwrap_or(0);
+    let mut patches = Vec::new();
+    let mut word = |at: usize, value: u64| {
+        let at = (at - live::EPOCH) as u64;
+        patches.push(Patch { at, bytes: value.to_le_bytes().to_vec() });
+    };
+    word(live::EPOCH, page.epoch);
+    word(live::FIRST_SEQ, base.wrapping_add(page.first_above));
+    for copy in live::ENDS {
+        word(copy, last_id.wrapping_sub(page.end_segment_below));
+        word(copy + 8, page.end_offset);
+        word(copy + 16, base.wrapping_add(page.end_above));
+    }
+    let durable = base.wrapping_add(page.durable_above) & ((1 << 56) - 1);
+    word(live::DURABLE, page.epoch << 56 | durable);
+    patches.extend(page.patches.iter().cloned());
+    patches
+}
 
 /// The first number behind each segment's frames is where the next one's base is due.
 pub fn forge(recipe: &Recipe) -> Files {
@@ -76,7 +105,7 @@ fn forge_segment(segment: &Segment, log_id: [u8; 16], base: u64, id: u64, file: 
     next
 }
 
-pub fn apply(patch: &Patch, bytes: &mut [u8]) {
+fn apply(patch: &Patch, bytes: &mut [u8]) {
     for (index, byte) in patch.bytes.iter().enumerate() {
         let at = (patch.at as usize).wrapping_add(index);
         if let Some(place) = bytes.get_mut(at) {
@@ -187,8 +216,7 @@ pub fn describe(files: &Files) -> Option<Recipe> {
     let mut recipe = Recipe::default();
     let (mut base_due, mut id_due) = (0_u64, 1_u64);
     for (name, bytes) in files {
-        let (base, id) = name.strip_suffix(".seg")?.split_once('-')?;
-        let (base, id): (u64, u64) = (base.parse().ok()?, id.parse().ok()?);
+        let (base, id) = base_and_id(name);
         let header = &bytes.get(BLOCK_BYTES..HEADER_BYTES)?[..SECTOR_BYTES];
         recipe.log_id = header[format::LOG_ID_AT..format::EPOCH_AT].try_into().ok()?;
         let mut segment = describe_segment(header, base, bytes);

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use maplog::{ErrorKind, Log, Reader, Result, SyncPolicy};
 
+use crate::case::base_and_id;
 use crate::second::format::{
     self, BLOCK_BYTES, FIRST, HEADER_BYTES, Header, LAST, MIDDLE, SECTOR_BYTES, SINGLE, crc32,
     frame_bytes, seed, u32_at, u64_at,
 };
-use crate::second::reader::{Reading, lose};
+use crate::second::reader::{End, Reading, lose};
 use crate::second::script::Files;
 
 pub const SMALL: u64 = 16 * 1024;
@@ -79,10 +80,13 @@ impl Everything {
 
     /// The same, as the second reader says it.
     pub fn assert_is(&self, expected: &Reading) {
-        let range = expected.first_seq..expected.next_seq;
-        assert_eq!(self.first_seq..self.next_seq, range, "the log's numbers");
-        assert_eq!(self.lost, expected.lost, "the numbers that are lost");
-        assert_eq!(self.records, expected.records, "the records");
+        self.assert_reads(expected.first_seq..expected.next_seq, &expected.records, &expected.lost);
+    }
+
+    pub fn assert_reads(&self, seqs: Range<u64>, records: &[(u64, Vec<u8>)], lost: &[Range<u64>]) {
+        assert_eq!(self.first_seq..self.next_seq, seqs, "the log's numbers");
+        assert_eq!(self.lost, lost, "the numbers that are lost");
+        assert_eq!(self.records, records, "the records");
     }
 }
 
@@ -91,14 +95,17 @@ impl Everything {
 pub struct Oddities {
     /// A later version wrote it, or it is more than one log.
     pub may_be_refused: bool,
-    /// The second reader knows no such limits: of a header's fields, of a file longer than its segment, of
-    /// the work that a search may cost.
+    /// One of the reasons: whoever has a live page, and so does not look at all names, may read either.
+    pub two_of_one_id: bool,
+    /// The second reader knows no such limits: of a header's fields, of a file longer than its segment.
     pub unknown_to_the_second_reader: bool,
+    /// Nor of the work that a search may cost.
+    pub costly_search: bool,
 }
 
 impl Oddities {
     pub fn any(&self) -> bool {
-        self.may_be_refused || self.unknown_to_the_second_reader
+        self.may_be_refused || self.unknown_to_the_second_reader || self.costly_search
     }
 }
 
@@ -106,8 +113,7 @@ pub fn oddities(files: &Files) -> Oddities {
     let mut odd = Oddities::default();
     let (mut ids, mut log_ids) = (Vec::new(), Vec::new());
     for (name, bytes) in files {
-        let (base, id) = name.strip_suffix(".seg").unwrap().split_once('-').unwrap();
-        let (base, id): (u64, u64) = (base.parse().unwrap(), id.parse().unwrap());
+        let (base, id) = base_and_id(name);
         ids.push(id);
         let mut start = bytes.clone();
         start.resize(bytes.len().max(HEADER_BYTES), 0);
@@ -127,8 +133,7 @@ pub fn oddities(files: &Files) -> Oddities {
                 odd.may_be_refused |= (header.base_seq, header.segment_id) != (base, id);
                 odd.unknown_to_the_second_reader |= !fits;
                 odd.unknown_to_the_second_reader |= header.segment_bytes < bytes.len() as u64;
-                odd.unknown_to_the_second_reader |=
-                    search_bytes(bytes) > header.segment_bytes.saturating_mul(4);
+                odd.costly_search |= search_bytes(bytes) > header.segment_bytes.saturating_mul(4);
                 odd.may_be_refused |= has_refused_frame(bytes, header.salt);
                 log_ids.push(header.log_id);
             }
@@ -136,7 +141,8 @@ pub fn oddities(files: &Files) -> Oddities {
         }
     }
     ids.sort_unstable();
-    odd.may_be_refused |= ids.windows(2).any(|pair| pair[0] == pair[1]);
+    odd.two_of_one_id = ids.windows(2).any(|pair| pair[0] == pair[1]);
+    odd.may_be_refused |= odd.two_of_one_id;
     odd.may_be_refused |= log_ids.windows(2).any(|pair| pair[0] != pair[1]);
     odd
 }
@@ -157,14 +163,39 @@ fn candidates(bytes: &[u8]) -> impl Iterator<Item = (usize, u32, usize)> + '_ {
     })
 }
 
+/// Where the frame at `at` ends, and the batch that may begin there; what checksumming them costs at most.
+fn reach(bytes: &[u8], at: usize, kind: u32, len: usize) -> (usize, usize) {
+    let (mut next, mut cost) = (at + frame_bytes(len), len + 16);
+    while kind == FIRST && next + 16 <= bytes.len() {
+        let word = u32_at(bytes, next);
+        let len = (word & 0x0FFF_FFFF) as usize;
+        if next + frame_bytes(len) > bytes.len() {
+            break;
+        }
+        cost += len + 16;
+        if !matches!(word >> 28, MIDDLE | LAST) {
+            break;
+        }
+        next += frame_bytes(len);
+    }
+    (next, cost)
+}
+
 /// No search for a frame checksums more than this.
 fn search_bytes(bytes: &[u8]) -> u64 {
-    let each = candidates(bytes).map(|(at, kind, len)| match kind {
-        FIRST => bytes.len() - at,
-        MIDDLE | LAST => 0,
-        _ => len + 16,
-    });
-    each.sum::<usize>() as u64
+    let candidates = candidates(bytes).filter(|(_, kind, _)| !matches!(*kind, MIDDLE | LAST));
+    candidates.map(|(at, kind, len)| reach(bytes, at, kind, len).1 as u64).sum()
+}
+
+/// True if something that looks like a frame, or a batch, begins before the log's end and reaches over it.
+pub fn straddles(files: &Files, end: End) -> bool {
+    let tip = files.iter().find(|(name, _)| base_and_id(name).1 == end.segment_id);
+    tip.is_some_and(|(_, bytes)| {
+        candidates(bytes).any(|(at, kind, len)| {
+            let reach = reach(bytes, at, kind, len).0 as u64;
+            (at as u64) < end.offset && end.offset < reach
+        })
+    })
 }
 
 fn has_refused_frame(bytes: &[u8], salt: u64) -> bool {
@@ -176,17 +207,6 @@ fn has_refused_frame(bytes: &[u8], salt: u64) -> bool {
 fn crc_is_right(bytes: &[u8], salt: u64, at: usize, len: usize, tie: u32) -> bool {
     let init = seed(salt, at, u32_at(bytes, at), u64_at(bytes, at + 8)) ^ tie;
     crc32(init, &bytes[at + 16..at + 16 + len]) == u32_at(bytes, at + 4)
-}
-
-/// True if a frame that a search could find says a number that is not below `next_seq`; or that number,
-/// and is a record.
-pub fn numbers_from(files: &Files, next_seq: u64) -> bool {
-    files.values().any(|bytes| {
-        candidates(bytes).any(|(at, kind, _)| {
-            let number = u64_at(bytes, at + 8);
-            number > next_seq || number == next_seq && (SINGLE..=LAST).contains(&kind)
-        })
-    })
 }
 
 /// G3, whatever else is wrong: some file holds this record, with a checksum of that file's salt.

@@ -1,10 +1,12 @@
-//! What a fuzzer's bytes mean to `open_bytes`: a log described field by field.
+//! What a fuzzer's bytes mean to `open_described`: a log described field by field.
 //!
 //! The description is small where the files are large, says numbers relative to what would be right, and
 //! names a field before its checksum is made: so a flipped bit of the input gives a log that is wrong in
 //! one thing, not one that fails its first checksum. Any bytes are a description; what is missing is zero.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
+
+use crate::case::Patch;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipe {
@@ -80,12 +82,6 @@ pub enum Payload {
         time: u64,
         durable_below: u64,
     },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patch {
-    pub at: u64,
-    pub bytes: Vec<u8>,
 }
 
 /// A coordination page that is live and lies.

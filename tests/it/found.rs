@@ -121,6 +121,14 @@ fn numbers_that_cannot_rise_are_an_error() {
     }
 }
 
+/// Words of the page, written over while nobody has the log open.
+fn forge_page<const N: usize>(dir: &tempfile::TempDir, words: [(u64, u64); N]) {
+    let page = fs::OpenOptions::new().write(true).open(dir.path().join("shared")).unwrap();
+    for (at, word) in words {
+        page.write_all_at(&word.to_le_bytes(), at).unwrap();
+    }
+}
+
 /// A live page says where the log ends; one that was written over may say anything.
 #[test]
 fn a_live_page_does_not_end_a_log_beyond_all_numbers() {
@@ -128,14 +136,62 @@ fn a_live_page_does_not_end_a_log_beyond_all_numbers() {
     let log = support::open(dir.path()).unwrap();
     log.append(b"a").unwrap();
     log.close().unwrap();
-    let page = fs::OpenOptions::new().write(true).open(dir.path().join("shared")).unwrap();
-    for copy in [392, 416] {
-        page.write_all_at(&u64::MAX.to_le_bytes(), copy + 16).unwrap();
-    }
+    forge_page(&dir, [(392 + 16, u64::MAX), (416 + 16, u64::MAX)]);
     let reader = support::read(dir.path()).unwrap();
     assert_eq!(reader.next_seq(), (1 << 56) - 1);
     let all = everything(&reader);
     assert_eq!(all.records, vec![(0, b"a".to_vec())]);
     assert_eq!(all.lost, vec![1..(1 << 56) - 1]);
     assert_eq!(verify(dir.path(), |_, _| {}).unwrap().lost, all.lost);
+}
+
+#[test]
+fn verify_loses_nothing_beyond_the_end_that_a_live_page_says() {
+    let dir = support::tempdir();
+    // SAFETY: the page is changed only while the log is closed.
+    let log = unsafe { maplog::Log::options().first_seq(1000).open(dir.path()) }.unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    forge_page(&dir, [(136, 1), (392 + 16, 8), (416 + 16, 8)]);
+    let reader = support::read(dir.path()).unwrap();
+    assert_eq!(everything(&reader).lost, vec![1..8]);
+    let found = verify(dir.path(), |_, _| {}).unwrap();
+    assert_eq!((found.first_seq, found.next_seq, found.lost), (1, 8, vec![1..8]));
+}
+
+/// A writer that died after it had named a segment left it behind the end; its header may have rotted since.
+#[test]
+fn verify_reports_a_segment_behind_the_end_whose_header_is_rotten() {
+    let dir = support::tempdir();
+    let log = support::open(dir.path()).unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    assert!(verify(dir.path(), |_, _| {}).unwrap().is_intact());
+    fs::write(dir.path().join(file_name(1, 2)), vec![0; BYTES]).unwrap();
+    let all = everything(&support::read(dir.path()).unwrap());
+    assert_eq!((all.records, all.lost), (vec![(0, b"a".to_vec())], vec![]));
+    let found = verify(dir.path(), |_, _| {}).unwrap();
+    assert_eq!((found.records(), &found.lost), (1, &vec![]));
+    let coming = &found.segments[1];
+    assert_eq!((coming.id, coming.base_seq, coming.end_seq), (2, 1, 1));
+    assert!(coming.unreadable.is_some() && !found.is_intact());
+}
+
+/// Copies that end before the log's end cut it there; when no number is left, no segment can begin behind them.
+#[test]
+fn numbers_that_are_lost_at_the_end_of_all_numbers_are_not_given_again() {
+    let dir = support::tempdir();
+    let first_seq = (1 << 56) - 100;
+    // SAFETY: the page is changed only while the log is closed.
+    let log = unsafe { maplog::Log::options().first_seq(first_seq).open(dir.path()) }.unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    let [end, poison, durable] = [(1 << 56) - 1, 144, 512];
+    let durable_word = 1 << 56 | first_seq;
+    forge_page(&dir, [(408, end), (432, end), (poison, 1), (durable, durable_word)]);
+    let error = support::open(dir.path()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfRange);
+    let reader = support::read(dir.path()).unwrap();
+    assert_eq!(reader.next_seq(), end);
+    assert_eq!(everything(&reader).records, vec![(first_seq, b"a".to_vec())]);
 }

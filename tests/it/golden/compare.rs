@@ -1,14 +1,15 @@
 //! The crate held against the second reader: on the golden logs, on logs harmed at random, on forged ones.
 
 use std::fs;
+use std::path::Path;
 
 use super::format::{
     END, FIRST, Frame, HEADER_BYTES, Header, LAST, MARK, MIDDLE, SECTOR_BYTES, SINGLE, SLOT_BYTES,
-    Slot, file_name, put,
+    Slot, file_name, put, u64_at,
 };
 use super::reader::{Reading, lose, read};
 use super::script::{Files, run};
-use super::{all, closed, recovered, synced_once, two_segments};
+use super::{all, closed, reader, recovered, synced_once, two_segments};
 use crate::support;
 
 /// What the crate reads, without a page.
@@ -24,6 +25,7 @@ fn read_by_crate(files: &Files) -> Reading {
     let log = support::open(dir.path()).unwrap();
     assert_eq!((log.first_seq(), log.next_seq()), (reader.first_seq(), reader.next_seq()));
     Reading {
+        end: end_in_page(dir.path()),
         first_seq: reader.first_seq(),
         next_seq: reader.next_seq(),
         durable_seq: reader.durable_seq(),
@@ -32,6 +34,14 @@ fn read_by_crate(files: &Files) -> Reading {
         records: all.records,
         lost,
     }
+}
+
+/// The end that the page of an open log says.
+fn end_in_page(log: &Path) -> reader::End {
+    let page = fs::read(log.join("shared")).unwrap();
+    let copy = 392 + (page[384] as usize & 1) * 24;
+    let [segment_id, offset, seq] = [0, 8, 16].map(|at| u64_at(&page, copy + at));
+    reader::End { segment_id, offset, seq }
 }
 
 #[test]

@@ -9,9 +9,18 @@ use super::format::{
 };
 use super::script::Files;
 
+/// Where a log ends: in which segment, where in its file, before which number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    pub segment_id: u64,
+    pub offset: u64,
+    pub seq: u64,
+}
+
 /// What reading a log gives.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reading {
+    pub end: End,
     pub first_seq: u64,
     pub next_seq: u64,
     pub durable_seq: u64,
@@ -26,15 +35,16 @@ pub struct Reading {
 /// The last share ends here.
 const END_OF_NUMBERS: u64 = (1 << 56) - 1;
 
-struct Segment {
-    header: Option<Header>,
+pub struct Segment {
+    pub id: u64,
+    pub header: Option<Header>,
     slots: [Option<Slot>; 2],
     any_slot_damaged: bool,
-    bytes: Vec<u8>,
-    share: Range<u64>,
+    pub bytes: Vec<u8>,
+    pub share: Range<u64>,
 }
 
-enum Seen {
+pub enum Seen {
     Vacant,
     End,
     Invalid,
@@ -46,7 +56,7 @@ enum Seen {
 }
 
 impl Segment {
-    fn new(bytes: &[u8], share: Range<u64>) -> Self {
+    pub fn new(id: u64, bytes: &[u8], share: Range<u64>) -> Self {
         let mut start = bytes.to_vec();
         start.resize(bytes.len().max(HEADER_BYTES), 0);
         let header =
@@ -57,15 +67,15 @@ impl Segment {
             [0, 1].map(|block| salt.and_then(|salt| Slot::decode(at(block), salt, block as u64)));
         let never = |block: usize| at(block).iter().all(|byte| *byte == 0);
         let any_slot_damaged = (0..2).any(|block| slots[block].is_none() && !never(block));
-        Segment { header, slots, any_slot_damaged, bytes: bytes.to_vec(), share }
+        Segment { id, header, slots, any_slot_damaged, bytes: bytes.to_vec(), share }
     }
 
-    fn newest(&self) -> Option<Slot> {
+    pub fn newest(&self) -> Option<Slot> {
         self.slots.into_iter().flatten().max_by_key(|slot| slot.counter)
     }
 
     /// Rules 1 to 5: kind, number with flags, crc, payload, where the next frame begins.
-    fn frame(&self, at: usize, first_crc: u32) -> Option<(u32, u64, u32, &[u8], usize)> {
+    pub fn frame(&self, at: usize, first_crc: u32) -> Option<(u32, u64, u32, &[u8], usize)> {
         let word = u32_at(&self.bytes, at);
         let (kind, len) = (word >> 28, (word & 0x0FFF_FFFF) as usize);
         let length_fits = match kind {
@@ -86,7 +96,7 @@ impl Segment {
         (crc32(init, payload) == crc).then_some((kind, number, crc, payload, next))
     }
 
-    fn look(&self, at: usize, seq: u64) -> Seen {
+    pub fn look(&self, at: usize, seq: u64) -> Seen {
         if at + 16 > self.bytes.len() || u32_at(&self.bytes, at) == 0 {
             return Seen::Vacant;
         }
@@ -129,7 +139,7 @@ impl Segment {
     }
 
     /// Goes through valid frames from `at`; gives what ended that. Stops at the share's end.
-    fn walk(
+    pub fn walk(
         &self,
         at: &mut usize,
         seq: &mut u64,
@@ -158,7 +168,7 @@ impl Segment {
         Seen::End
     }
 
-    fn resync(&self, from: usize, seq: u64) -> Option<(usize, u64)> {
+    pub fn resync(&self, from: usize, seq: u64) -> Option<(usize, u64)> {
         let mut at = from + 16;
         while at + 16 <= self.bytes.len() {
             let number = u64_at(&self.bytes, at + 8);
@@ -200,21 +210,22 @@ impl Segment {
     }
 }
 
-/// The segments that count, with their shares.
-fn segments(files: &Files) -> Vec<Segment> {
+/// The segments that count while none has a higher id than `last_id`, with their shares.
+pub fn segments(files: &Files, last_id: u64) -> Vec<Segment> {
     let mut names: Vec<(u64, u64)> = files
         .keys()
         .map(|name| {
             let (base, id) = name.strip_suffix(".seg").unwrap().split_once('-').unwrap();
             (id.parse().unwrap(), base.parse().unwrap())
         })
+        .filter(|(id, _)| *id <= last_id)
         .collect();
     names.sort_unstable();
     let mut share_end = END_OF_NUMBERS;
     let mut segments = Vec::new();
     for (id, base) in names.into_iter().rev() {
         if base < share_end {
-            segments.push(Segment::new(&files[&file_name(base, id)], base..share_end));
+            segments.push(Segment::new(id, &files[&file_name(base, id)], base..share_end));
             share_end = base;
         }
     }
@@ -232,7 +243,7 @@ pub fn lose(lost: &mut Vec<Range<u64>>, range: Range<u64>) {
 
 /// "Finding the end", by a survey, and then everything up to there.
 pub fn read(files: &Files) -> Reading {
-    let mut segments = segments(files);
+    let segments = segments(files, u64::MAX);
     let mut evidence = 0;
     let mut first_seq = None;
     let (mut span, mut at, mut seq) = (0, HEADER_BYTES, segments[0].share.start);
@@ -291,30 +302,42 @@ pub fn read(files: &Files) -> Reading {
         break;
     }
     let base = segments[0].share.start;
+    reading.end = End { segment_id: segments[span].id, offset: at as u64, seq };
     reading.next_seq = seq;
     reading.first_seq = first_seq.unwrap_or(base).min(seq);
     reading.durable_seq = if reading.clean { seq } else { evidence.min(seq) };
-    let missing = reading.first_seq..base;
-    if !missing.is_empty() {
-        reading.lost_at_opening.insert(0, missing.clone());
-        reading.lost.push(missing);
+    if reading.first_seq < base {
+        reading.lost_at_opening.insert(0, reading.first_seq..base);
     }
-    // Bytes behind the end have no meaning, not even as the rest of a batch before it.
-    segments.truncate(span + 1);
-    segments[span].bytes.truncate(at);
-    read_all(&segments, &mut reading);
+    (reading.records, reading.lost) = read_below(files, reading.first_seq, reading.end);
     reading
 }
 
-fn read_all(segments: &[Segment], reading: &mut Reading) {
-    let (first, end) = (reading.first_seq, reading.next_seq);
+/// Records, and numbers that are lost.
+pub type Found = (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>);
+
+/// Everything from record `first_seq` to `end`. Bytes behind the end have no meaning, not even as the rest
+/// of a batch before it.
+pub fn read_below(files: &Files, first_seq: u64, end: End) -> Found {
+    let mut segments = segments(files, end.segment_id);
+    if let Some(last) = segments.last_mut() {
+        last.bytes.truncate(usize::try_from(end.offset).unwrap_or(usize::MAX));
+    }
+    read_all(&segments, first_seq, end.seq)
+}
+
+/// All that segments hold of the numbers from `first` to `end`.
+pub fn read_all(segments: &[Segment], first: u64, end: u64) -> Found {
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
+    let base = segments.first().map_or(end, |segment| segment.share.start);
+    lose(&mut lost, first..base.min(end));
     for segment in segments {
         let (mut at, mut seq) = (HEADER_BYTES, segment.share.start);
         let share_end = segment.share.end.min(end);
         while seq < share_end {
             let record = |seq, payload| {
                 if (first..end).contains(&seq) {
-                    reading.records.push((seq, payload));
+                    records.push((seq, payload));
                 }
             };
             let found = segment.header.as_ref().and_then(|_| {
@@ -323,7 +346,8 @@ fn read_all(segments: &[Segment], reading: &mut Reading) {
             });
             let from = seq;
             (at, seq) = found.unwrap_or((at, share_end.max(seq)));
-            lose(&mut reading.lost, from.max(first)..seq.min(share_end));
+            lose(&mut lost, from.max(first)..seq.min(share_end));
         }
     }
+    (records, lost)
 }
