@@ -8,7 +8,8 @@ use crate::dir::whereabouts;
 use crate::format::{name, page};
 use crate::map::PageMap;
 
-pub(super) fn write_live(dir: &Path, bytes: &[u8]) {
+/// False if the page was just being initialised, and so is live nowhere.
+pub(super) fn write_live(dir: &Path, bytes: &[u8]) -> bool {
     let path = dir.join(name::SHARED);
     fs::write(&path, bytes).unwrap();
     let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
@@ -18,4 +19,5 @@ pub(super) fn write_live(dir: &Path, bytes: &[u8]) {
     map.store(page::INODE, here.inode);
     map.store(page::BIRTH_SECONDS, here.birth_seconds);
     map.store(page::BIRTH_NANOS, here.birth_nanos);
+    map.load(page::MAGIC) == page::MAGIC_WORD
 }

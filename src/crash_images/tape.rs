@@ -273,7 +273,8 @@ pub(super) trait Recording {
     fn dies_at(&self, name: &'static str, moments: usize);
     fn is_dead(&self) -> bool;
     /// The dead process's files, moved to `dir`, where the page is made to look live.
-    fn move_to(&self, dir: &Path);
+    /// False if no live page comes with them.
+    fn move_to(&self, dir: &Path) -> bool;
 }
 
 impl Recording for Shared {
@@ -339,7 +340,7 @@ impl Recording for Shared {
         self.borrow().is_dead()
     }
 
-    fn move_to(&self, dir: &Path) {
+    fn move_to(&self, dir: &Path) -> bool {
         let mut tape = self.borrow_mut();
         let mut names = tape.names.clone();
         tape.pending.iter().for_each(|meta| meta.apply(&mut names));
@@ -353,8 +354,8 @@ impl Recording for Shared {
             tracked.inode = tracked.file.metadata().unwrap().ino();
         }
         let page = tape.page_at_death.take().unwrap();
-        super::page::write_live(dir, &page);
         tape.page = None;
         tape.dir = dir.to_owned();
+        super::page::write_live(dir, &page)
     }
 }

@@ -178,10 +178,11 @@ impl Work {
     pub(super) fn rise_again(&mut self) {
         drop(self.log.take());
         let dir = on_disk();
-        self.tape.move_to(dir.path());
+        let live = self.tape.move_to(dir.path());
         self.dirs.push(dir);
         let log = open_with(&self.path(), self.segment_bytes);
-        assert!(log.recovery().live && log.recovery().lost.is_empty());
+        let recovery = log.recovery();
+        assert!(recovery.live == live && recovery.lost.is_empty(), "{recovery:?}");
         let found = log.next_seq();
         {
             let told = &mut self.tape.borrow_mut().told;
