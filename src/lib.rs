@@ -28,8 +28,10 @@ mod segment;
 mod shared;
 
 mod create;
+mod index;
 mod survey;
 
+mod probe;
 mod tip;
 mod view;
 

@@ -4,6 +4,8 @@
 //! or over a file. Does not know: files, segments, what to do about what it finds.
 
 use std::convert::Infallible;
+use std::hint::black_box;
+use std::ops::Range;
 
 use crate::format::frame::{
     CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind, Mark, seed, tie,
@@ -36,6 +38,18 @@ impl<'a> Frames<'a> {
     pub(crate) fn bytes(self, at: u64, len: u64) -> &'a [u8] {
         let from = (at - DATA_START) as usize;
         &self.0[from..from + len as usize]
+    }
+
+    /// Asks for memory that is about to be read, all of it at once: a walk would ask for each header only
+    /// when it knows the length before it.
+    #[inline]
+    pub(crate) fn prefetch(self, at: u64, bytes: u64) {
+        const LINE_BYTES: usize = 64;
+        let from = (at - DATA_START) as usize;
+        let until = self.0.len().min(from + bytes as usize);
+        for line in self.0.get(from..until).unwrap_or_default().chunks(LINE_BYTES) {
+            black_box(line[0]);
+        }
     }
 }
 
@@ -276,6 +290,41 @@ pub(crate) fn place_of<S: Source>(source: &mut S, at: u64) -> Result<(u64, u64),
     Ok((word.len(), at + word.frame_bytes()))
 }
 
+/// The number of the record at `at`, of its own or the first of a batch, by its header alone; `None` if no
+/// such header can stand there.
+#[inline]
+pub(crate) fn number_at<S: Source>(source: &mut S, at: u64) -> Result<Option<u64>, S::Fault> {
+    if at < DATA_START || at + HEADER_BYTES > source.limit() {
+        return Ok(None);
+    }
+    let header = Header::decode(&source.sixteen(at)?);
+    let starts = matches!(header.word.kind(), Some(Kind::Single | Kind::First));
+    Ok((starts && header.flags() == 0).then(|| header.seq()))
+}
+
+/// The payload's length of the record `seq`, if it stands at `at` in a frame of its own, valid by all but
+/// rule 6's expectation of it there, that ends no later than `until`.
+#[inline]
+pub(crate) fn single_at<S: Source>(
+    source: &mut S,
+    rules: &Rules,
+    at: u64,
+    seq: u64,
+    until: u64,
+) -> Result<Option<u64>, S::Fault> {
+    if at < DATA_START || at + HEADER_BYTES > source.limit() || seq >= rules.cut_seq {
+        return Ok(None);
+    }
+    let header = Header::decode(&source.sixteen(at)?);
+    let word = header.word;
+    let can_be = word.kind() == Some(Kind::Single) && header.says(seq);
+    if !can_be || at + word.frame_bytes() > until {
+        return Ok(None);
+    }
+    let is_sound = matches!(frame(source, rules, at, 0)?, Single::Sound(_));
+    Ok(is_sound.then_some(word.len()))
+}
+
 /// The search for the next valid frame behind damage.
 ///
 /// Its work is bounded: however often it is asked about one segment, it stops looking once it has
@@ -295,6 +344,11 @@ impl Resync {
         Resync { budget: BUDGET_SEGMENTS * segment_bytes, until: u64::MAX }
     }
 
+    /// A search that checksums at most about `bytes`.
+    pub(crate) fn of_bytes(bytes: u64) -> Self {
+        Resync { budget: bytes, until: u64::MAX }
+    }
+
     /// The same search, of places below `until` only.
     pub(crate) fn below(self, until: u64) -> Self {
         Resync { until, ..self }
@@ -310,12 +364,26 @@ impl Resync {
         from: u64,
         seq: u64,
     ) -> Result<Option<(u64, u64)>, S::Fault> {
+        self.first_in(source, rules, from + ALIGN..self.until, (from, seq), u64::MAX)
+    }
+
+    /// The place and sequence number of the first valid frame that starts in `places`, behind `known`: a
+    /// place and the record expected there. Its number is as for [`next`](Self::next), and at most `last`.
+    pub(crate) fn first_in<S: Source>(
+        &mut self,
+        source: &mut S,
+        rules: &Rules,
+        places: Range<u64>,
+        known: (u64, u64),
+        last: u64,
+    ) -> Result<Option<(u64, u64)>, S::Fault> {
         let checked = Rules { check: true, ..*rules };
-        let mut at = from + ALIGN;
-        let until = self.until.min(source.limit());
+        let (from, seq) = known;
+        let mut at = places.start;
+        let until = places.end.min(source.limit());
         while at < until && at + HEADER_BYTES <= source.limit() && self.budget > 0 {
             let header = Header::decode(&source.sixteen(at)?);
-            let nearest = seq..=seq + (at - from) / EMPTY_FRAME_BYTES;
+            let nearest = seq..=last.min(seq + (at - from) / EMPTY_FRAME_BYTES);
             if may_start(&header) && nearest.contains(&header.seq()) {
                 let mut metered = Metered { source: &mut *source, checked_bytes: 0 };
                 let seen = look(&mut metered, &checked, at, header.seq())?;

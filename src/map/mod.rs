@@ -9,12 +9,14 @@
 #![allow(unsafe_code)]
 
 mod cell;
+mod hints;
 mod process;
 mod segment;
 mod shared;
 mod word;
 
 pub(crate) use cell::{Flag, Owner};
+pub(crate) use hints::Hints;
 pub(crate) use process::{Birth, ProcessLocal, without_signals};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};
