@@ -117,7 +117,7 @@ impl<S: Source> Search<'_, S> {
         let room = self.barren_from - from;
         let offset = if self.back > 0 {
             room.saturating_sub(self.back)
-        } else if guess > FREE_GUESSES && guess % 2 == 0 {
+        } else if guess > FREE_GUESSES && guess.is_multiple_of(2) {
             room / 2
         } else {
             // A little before it, since the first frame behind the guess is what is found.
@@ -156,3 +156,7 @@ impl<S: Source> Search<'_, S> {
         Ok(if is_between { Walked::On } else { Walked::Nowhere })
     }
 }
+
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;

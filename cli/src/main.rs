@@ -1,4 +1,4 @@
-//! The `maplog` command: append lines to a log, write its records out, look at it, check
+//! The `maplog` command: append lines to a log, write its records out, all or some, look at it, check
 //! and repair it.
 //!
 //! Uses the public API of the library only. One file for each command.
@@ -6,6 +6,7 @@
 mod append;
 mod cat;
 mod failure;
+mod get;
 mod open;
 mod repair;
 mod stat;
@@ -39,6 +40,7 @@ Example:
 enum Command {
     Append(append::Args),
     Cat(cat::Args),
+    Get(get::Args),
     Stat(stat::Args),
     Verify(verify::Args),
     Repair(repair::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Append(args) => append::run(&args),
         Command::Cat(args) => cat::run(&args),
+        Command::Get(args) => get::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),

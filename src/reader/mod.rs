@@ -29,7 +29,9 @@ pub use record::{Record, SharedRecord};
 /// It needs read permission only, takes no lock, and never makes a writer wait (G10). Every record is
 /// checked against its CRC-32 when it is read (G3). What it lent stays as it is, and stays mapped,
 /// until [`release`](Self::release), [`refresh`](Self::refresh) or the reader's end: a reader that goes
-/// through a very long log maps one segment after the other.
+/// through a very long log maps one segment after the other. Linux lets a process map 65,530 things; at
+/// 32,768 segments, in all readers of the process, reading another one is an `AddressSpace` error. Who goes
+/// through so many iterates by ranges and releases in between.
 ///
 /// A reader may outlive the [`Log`](crate::Log) that it came from.
 pub struct Reader {
