@@ -18,6 +18,10 @@ pub(crate) const SPACING_BYTES: u64 = 1024;
 /// The indexes of one log in one process take no more memory than this.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Where memory is short, places are fewer; walks of up to `1 << COARSER` times the spacing still cost less
+/// than probes.
+const COARSER: u32 = 2;
+
 const HINT_BYTES: usize = size_of::<u32>();
 
 /// What is known of one segment: for each `1 << shift` records from its base on, where the first of them
@@ -27,7 +31,7 @@ pub(crate) struct SegmentIndex {
     /// What a record takes on average.
     record_bytes: u64,
     shift: u32,
-    /// The spacing is about [`SPACING_BYTES`] and not more because memory is short.
+    /// From a noted place a walk is shorter than a search.
     is_fine: bool,
     places: Hints,
 }
@@ -42,7 +46,7 @@ impl SegmentIndex {
         }
         let len = if records == 0 || max_places == 0 { 0 } else { (records >> shift) + 1 };
         let places = Hints::new(len as usize);
-        SegmentIndex { base_seq, record_bytes, shift, is_fine: shift == fine, places }
+        SegmentIndex { base_seq, record_bytes, shift, is_fine: shift <= fine + COARSER, places }
     }
 
     /// No place is ever noted.
@@ -172,7 +176,7 @@ impl Indexes {
         }
         known.forget(segment_id);
         let ahead = if grows { 2 } else { 1 };
-        let share = (MAX_BYTES / HINT_BYTES) as u64 / 2 / segments.max(1);
+        let share = (MAX_BYTES / HINT_BYTES) as u64 / segments.max(1);
         let index = Arc::new(SegmentIndex::new(base_seq, records * ahead, bytes * ahead, share));
         if known.bytes + index.bytes() > MAX_BYTES {
             known.forget_unused();
