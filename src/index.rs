@@ -207,3 +207,43 @@ impl Known {
         self.bytes = self.by_id.values().map(|index| index.bytes()).sum();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(segment_id: u64, segments: u64) -> Extent {
+        let (records, bytes) = (1 << 20, 80 << 20);
+        Extent { segment_id, base_seq: segment_id << 20, records, bytes, grows: true, segments }
+    }
+
+    #[test]
+    fn all_indexes_of_a_log_stay_below_their_bound_however_it_grows() {
+        let indexes = Indexes::default();
+        let mut held = Vec::new();
+        for segment in 0..5000 {
+            held.push(indexes.of(&extent(segment, segment + 1)));
+            assert!(indexes.bytes() <= MAX_BYTES as u64);
+        }
+        assert!(held[0].is_fine() && held[4999].is_blind());
+        // Readers let go of some: there is room again, and what is held stays known.
+        held.truncate(100);
+        assert!(!indexes.of(&extent(5000, 5001)).is_blind());
+        assert!(Arc::ptr_eq(&indexes.of(&extent(3, 5001)), &held[3]));
+    }
+
+    #[test]
+    fn a_place_is_noted_for_every_so_many_records_and_for_those_of_a_batch() {
+        let index = SegmentIndex::new(100, 1000, 80_000, u64::MAX);
+        for seq in 100..200 {
+            index.note(seq, seq * 160);
+        }
+        index.note_batch(203..230, 32_480);
+        // Of 80 bytes each, 8 are the power of two below a KiB.
+        assert_eq!((index.noted_seq(115), index.place(115)), (108, Some(108 * 160)));
+        let places: Vec<_> = [196, 203, 204, 228, 236].map(|seq| index.place(seq)).into();
+        assert_eq!(places, [Some(196 * 160), Some(196 * 160), Some(32_480), Some(32_480), None]);
+        assert_eq!(index.between(117), Some((116 * 160, 124 * 160, 1, 8)));
+        assert_eq!((index.between(228), index.place(100_000)), (None, None));
+    }
+}
