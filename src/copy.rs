@@ -235,17 +235,19 @@ impl Copier<'_> {
         for copy in &self.built {
             dir::sync_data(&copy.tip.file.file).map_err(fault)?;
         }
-        if let Some(last) = self.built.last() {
-            // That all of it is durable now must be said by more than the page, and before a name cuts
-            // anything: a gap among the copies would pass for a torn tail.
-            last.note(self.new.first_seq).map_err(fault)?;
-        }
         for copy in self.built.iter().rev() {
             hook!("copy.before_name");
             give_name(dir, page, &copy.private, copy.tip.file.name).map_err(fault)?;
         }
         hook!("copy.before_directory_sync");
         dir.sync().map_err(fault)?;
+        if let Some(last) = self.built.last() {
+            // That all of it is durable now must be said by more than the page: a gap among the copies
+            // would pass for a torn tail. Not before every name is durable: until then what stands
+            // below the first of them is what the failed sync left.
+            hook!("copy.before_note");
+            last.note(self.new.first_seq).map_err(fault)?;
+        }
         hook!("copy.done");
         Ok(self.built.last().map(|last| End {
             segment_id: last.tip.file.name.id,

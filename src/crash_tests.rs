@@ -5,40 +5,40 @@
 //! cut. G1, G4, G5 and attacks 1 and 3.
 #![allow(clippy::print_stdout)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::hook::KILL_AT;
 use crate::{Log, Reader};
 
-const SEGMENT_BYTES: u64 = 16 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 16 * 1024;
 const LOG: &str = "MAPLOG_TEST_LOG";
 const WORK: &str = "MAPLOG_TEST_WORK";
 
 /// On the disk of the build: a real file system, as far as there is one.
-fn tempdir() -> TempDir {
+pub(crate) fn tempdir() -> TempDir {
     let target = std::env::current_exe().unwrap().parent().unwrap().to_owned();
     tempfile::tempdir_in(target).unwrap()
 }
 
 #[allow(unsafe_code)]
-fn open(path: &Path) -> Log {
+pub(crate) fn open(path: &Path) -> Log {
     // SAFETY: the tests change files only while no handle is alive.
     unsafe { Log::options().segment_bytes(SEGMENT_BYTES).open(path).unwrap() }
 }
 
 #[allow(unsafe_code)]
-fn read(path: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Vec<Vec<u8>> {
     // SAFETY: as for `open`.
     let reader = unsafe { Reader::open(path).unwrap() };
     reader.iter().map(|record| record.unwrap().data().to_vec()).collect()
 }
 
 /// The record with this number, in every test: a kilobyte or so.
-fn payload(seq: u64) -> Vec<u8> {
+pub(crate) fn payload(seq: u64) -> Vec<u8> {
     let len = 700 + (seq * 37 % 600) as usize;
     (0..len).map(|byte| (seq as usize + byte) as u8).collect()
 }
@@ -81,6 +81,10 @@ fn child() {
             log.sync().unwrap();
         }
         "open" => {}
+        "stay" => {
+            writeln!(out, "open").unwrap();
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+        }
         "only sync" => drop(log.sync().unwrap()),
         "sync" => loop {
             let seq = log.append(payload(log.next_seq())).unwrap();
@@ -92,16 +96,41 @@ fn child() {
     }
 }
 
-/// Runs a child to its death at `hook`; gives how many records it was told of.
-fn killed(log: &Path, work: &str, hook: &str) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn command(log: &Path, work: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "crash_tests::child", "--ignored", "--nocapture"])
         .env(LOG, log)
         .env(WORK, work)
-        .env(KILL_AT, hook)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Another process that has the log open, until it is dropped.
+pub(crate) struct Company {
+    child: Child,
+    _what_it_says: BufReader<ChildStdout>,
+}
+
+impl Company {
+    pub(crate) fn join(log: &Path) -> Self {
+        let mut child = command(log, "stay").stdin(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        assert!(output.by_ref().lines().any(|line| line.unwrap() == "open"));
+        Company { child, _what_it_says: output }
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _left = self.child.wait();
+    }
+}
+
+/// Runs a child to its death at `hook`; gives how many records it was told of.
+pub(crate) fn killed(log: &Path, work: &str, hook: &str) -> u64 {
+    let mut child = command(log, work).env(KILL_AT, hook).spawn().unwrap();
     let mut said = String::new();
     child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
@@ -109,7 +138,7 @@ fn killed(log: &Path, work: &str, hook: &str) -> u64 {
     said.lines().filter(|line| line.starts_with("seq ")).count() as u64
 }
 
-fn copy(log: &Path) -> TempDir {
+pub(crate) fn copy(log: &Path) -> TempDir {
     let to = tempdir();
     for entry in std::fs::read_dir(log).unwrap() {
         let entry = entry.unwrap();
@@ -119,7 +148,7 @@ fn copy(log: &Path) -> TempDir {
 }
 
 /// Every record is the one that its number says, `told` of them at least and one batch more at most.
-fn check(path: &Path, told: u64, batch: u64) -> u64 {
+pub(crate) fn check(path: &Path, told: u64, batch: u64) -> u64 {
     let records = read(path);
     let count = records.len() as u64;
     assert!((told..=told + batch).contains(&count), "{told} were told of, {count} are there");
@@ -218,7 +247,8 @@ fn g2_a_death_inside_a_sync_loses_nothing_that_was_synced() {
 #[test]
 fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
     let mut deaths = 0;
-    for hook in ["copy.before_name", "copy.before_directory_sync", "copy.done"] {
+    let hooks = ["copy.before_name", "copy.before_directory_sync", "copy.before_note", "copy.done"];
+    for hook in hooks {
         for count in [1, 2, 4, 7] {
             let dir = tempdir();
             let log = dir.path().join("log");
@@ -243,7 +273,7 @@ fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
 }
 
 /// Flips a bit of the record `seq`, wherever it stands.
-fn harm(log: &Path, seq: u64) {
+pub(crate) fn harm(log: &Path, seq: u64) {
     for entry in std::fs::read_dir(log).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();

@@ -22,9 +22,6 @@ use crate::shared::Page;
 /// The first chunk of a file; later ones double.
 pub(crate) const FIRST_CHUNK_BYTES: u64 = 64 * 1024;
 
-/// The number of the participant that builds here: as long as one process appends, the first.
-const PARTICIPANT: u64 = 0;
-
 /// The newest slot's counter of a new segment.
 pub(crate) const FIRST_COUNTER: u64 = 1;
 
@@ -43,6 +40,8 @@ pub(crate) struct NewSegment {
     pub(crate) room: u64,
     /// The mode of its file.
     pub(crate) mode: u32,
+    /// Who builds it; each does under a name of its own.
+    pub(crate) participant: usize,
 }
 
 /// A segment ready to be appended to.
@@ -58,7 +57,7 @@ pub(crate) struct Created {
 pub(crate) fn create(dir: &Dir, page: &Page, new: &NewSegment) -> Result<Created> {
     let fault =
         |source| Error::io("naming a segment", source).at_path(dir.path()).in_segment(new.id);
-    let private = next_name(PARTICIPANT);
+    let private = next_name(new.participant as u64);
     let created = build(dir, &private, new)?;
     hook!("create.before_rename");
     give_name(dir, page, &private, created.file.name).map_err(|source| {

@@ -75,6 +75,13 @@ impl Dir {
         Ok(Identity { device: stat.st_dev, inode: stat.st_ino })
     }
 
+    /// The directory's file system, if it is one that does not show a mapping what another machine stores.
+    pub(crate) fn incoherent_filesystem(&self) -> io::Result<Option<&'static str>> {
+        let magic = rustix::fs::fstatfs(&self.fd)?.f_type as u64;
+        let known = INCOHERENT.iter().find(|(of, _)| *of == magic & u64::from(u32::MAX));
+        Ok(known.map(|(_, name)| *name))
+    }
+
     /// The names in the directory, each once or more, in no order. Names that are not UTF-8 are
     /// none of ours and left out. One pass sees a directory that changes meanwhile in no one state.
     pub(crate) fn names(&self) -> io::Result<Vec<String>> {
@@ -192,6 +199,18 @@ impl Dir {
         Ok(())
     }
 }
+
+/// File systems of other machines, by what `statfs` calls them (linux/magic.h, statfs(2)).
+const INCOHERENT: [(u64, &str); 8] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x5346_414f, "AFS"),
+    (0x00c3_6400, "Ceph"),
+    (0x7375_7245, "Coda"),
+];
 
 fn regular(fd: OwnedFd) -> io::Result<File> {
     let file = File::from(fd);

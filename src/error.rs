@@ -23,7 +23,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The path is a file, or a directory that holds no segments of a log.
     NotALog,
-    /// Another process has the log open to append.
+    /// Other processes have the log open to append, and what was asked for needs that none has; or as
+    /// many have as can.
     InUse,
     /// The handle was made before a `fork`, and this is the child.
     Forked,

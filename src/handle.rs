@@ -9,27 +9,32 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use crate::attach::Attachment;
+use crate::attach::{Attachment, Gate};
 use crate::error::{ErrorKind, Result};
+use crate::format::page::Due;
 use crate::helper::Helper;
 use crate::home::Home;
+use crate::map::{Birth, Guarded, Held, Manner};
+use crate::queue::{Queue, inherit};
 use crate::registry::Registered;
-use crate::survey::{Plan, Recovery};
+use crate::survey::Recovery;
 use crate::sync::Syncer;
 use crate::writer::Appender;
+
+/// How long closing waits for the append lock, which nobody alive has.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// One open log.
 pub(crate) struct Core {
     pub(crate) home: Arc<Home>,
-    pub(crate) appender: Mutex<Appender>,
+    appender: Guarded<Appender>,
+    queue: Queue,
     pub(crate) syncer: Arc<Syncer>,
     pub(crate) helper: Helper,
     pub(crate) recovery: Recovery,
-    closed: bool,
-    /// What makes this process the appending one; released after everything above is done.
-    attachment: Attachment,
+    birth: Birth,
+    /// What makes this process a participant; given up when the log was closed.
+    attachment: Option<Attachment>,
     /// Given back last: then this process may open the log anew.
     registered: Registered<Core>,
 }
@@ -37,19 +42,20 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(
         home: Home,
-        appender: Appender,
+        appender: Guarded<Appender>,
         recovery: Recovery,
         attachment: Attachment,
         registered: Registered<Core>,
     ) -> Arc<Self> {
         let core = Arc::new(Core {
             home: Arc::new(home),
-            appender: Mutex::new(appender),
+            appender,
+            queue: Queue::default(),
             syncer: Arc::new(Syncer::new()),
             helper: Helper::new(),
             recovery,
-            closed: false,
-            attachment,
+            birth: attachment.birth(),
+            attachment: Some(attachment),
             registered,
         });
         core.registered.announce(&core);
@@ -69,10 +75,27 @@ impl Core {
         Ok(())
     }
 
+    /// Waits for the append lock.
     #[inline]
-    pub(crate) fn lock(&self) -> Result<Writer<'_>> {
+    pub(crate) fn lock(&self, timeout: Duration) -> Result<Writer<'_>> {
         self.check_thread()?;
-        Ok(Writer::new(self, self.appender.lock()))
+        match self.appender.try_lock(Manner::Polite) {
+            Ok(held) => Ok(Writer::new(self, held)),
+            Err(_held_by_another) => {
+                let held = self.queue.wait(&self.home, &self.appender, timeout)?;
+                Ok(Writer::new(self, held))
+            }
+        }
+    }
+
+    /// The append lock, if nobody alive holds it.
+    pub(crate) fn try_lock(&self) -> Result<Option<Writer<'_>>> {
+        self.check_thread()?;
+        let held = match self.appender.try_lock(Manner::Urgent) {
+            Ok(held) => Some(held),
+            Err(seen) => inherit(&self.home, &self.appender, seen)?,
+        };
+        Ok(held.map(|held| Writer::new(self, held)))
     }
 
     /// No record waits longer for its sync, those included that wait already.
@@ -89,20 +112,50 @@ impl Core {
         self.helper.stir(&self.home, &self.syncer);
     }
 
+    /// Syncs, and closes the log if nobody else has it open; gives up this process's place.
     pub(crate) fn shut(&mut self) -> Result<()> {
         self.home.check_process()?;
         self.helper.stop();
-        if std::mem::replace(&mut self.closed, true) {
-            return Ok(());
+        match self.attachment.take() {
+            Some(attachment) => self.leave(attachment),
+            None => Ok(()),
         }
-        let found_clean = self.appender.get_mut().found_plan() == Some(Plan::GoOn { clean: true });
-        if found_clean { Ok(()) } else { self.syncer.close(&self.home) }
+    }
+
+    /// Gives up this process's place, behind the gate: who comes then finds it closed, or others in it.
+    fn leave(&self, attachment: Attachment) -> Result<()> {
+        let mut synced = None;
+        loop {
+            self.home.check_place()?;
+            let gate = Gate::pass(self.home.dir(), self.home.mode)?;
+            if !gate.has_company_beside(self.home.dir(), &attachment)? {
+                let closed = self.close_log();
+                drop(attachment);
+                return closed;
+            }
+            if let Some(synced) = synced {
+                drop(attachment);
+                return synced;
+            }
+            // Not behind the gate, where others may wait.
+            drop(gate);
+            synced = Some(self.syncer.sync(&self.home).map(drop));
+        }
+    }
+
+    fn close_log(&self) -> Result<()> {
+        // What a dead process left is looked at now, or nobody will know that the log was closed.
+        let _held = self.lock(CLOSING)?;
+        match self.home.page().due() {
+            Due::Reopen { clean: true } => Ok(()),
+            _ => self.syncer.close(&self.home),
+        }
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if self.attachment.birth().is_this_process() {
+        if self.birth.is_this_process() {
             // Nobody is left to be told; what was appended survives all but a power cut.
             let _as_well_as_it_can = self.shut();
         }
@@ -114,12 +167,16 @@ impl Drop for Core {
 /// Records are visible to readers as they are appended. Dropping it gives the lock back.
 pub struct Writer<'l> {
     core: &'l Core,
-    appender: MutexGuard<'l, Appender>,
+    appender: Held<'l, Appender>,
     _stays_on_its_thread: PhantomData<*const ()>,
 }
 
 impl<'l> Writer<'l> {
-    pub(crate) fn new(core: &'l Core, appender: MutexGuard<'l, Appender>) -> Self {
+    #[inline]
+    fn new(core: &'l Core, mut appender: Held<'l, Appender>) -> Self {
+        if !appender.is_in_sequence() {
+            appender.catch_up(&core.home);
+        }
         core.home.owner.set();
         Writer { core, appender, _stays_on_its_thread: PhantomData }
     }

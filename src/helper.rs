@@ -18,6 +18,10 @@ use crate::sync::Syncer;
 /// be seen, on which `run` relies.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// How often an idle helper looks whether another process has appended: its records are synced in time as
+/// long as any process with a policy lives.
+const IDLE_POLL: Duration = Duration::from_secs(1);
+
 /// The thread, or what will start it.
 pub(crate) struct Helper {
     alarm: Arc<Alarm>,
@@ -103,7 +107,7 @@ impl Alarm {
                     self.rung.set(false);
                     Ok(())
                 }
-                true => syncer.note(home).map(|()| self.await_ring()),
+                true => syncer.note(home).map(|()| self.idle(home)),
             };
             // A poisoned log stays so; what failed is told to whoever calls next.
             if done.is_err() && home.page().is_poisoned() {
@@ -121,8 +125,16 @@ impl Alarm {
         !wants.stop
     }
 
-    fn await_ring(&self) {
+    /// Sleeps until this process appends again, or another one has.
+    fn idle(&self, home: &Home) {
         let mut wants = self.wants.lock();
-        self.changed.wait_while(&mut wants, |wants| !wants.stop && !self.rung.is_set());
+        let interval = wants.every.unwrap_or(SHORTEST).max(IDLE_POLL);
+        loop {
+            let nothing = |wants: &mut Wants| !wants.stop && !self.rung.is_set();
+            let timed_out = self.changed.wait_while_for(&mut wants, nothing, interval).timed_out();
+            if !timed_out || home.page().durable_seq() < home.page().end().seq {
+                return;
+            }
+        }
     }
 }

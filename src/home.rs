@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
-use crate::map::{Birth, Owner};
+use crate::map::{Birth, End, Owner, Token};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::view::Site;
@@ -21,6 +21,8 @@ pub(crate) struct Home {
     pub(crate) birth: Birth,
     /// The thread that holds the append lock.
     pub(crate) owner: Owner,
+    /// This process among the participants.
+    pub(crate) token: Token,
     pub(crate) log_id: [u8; 16],
     pub(crate) segment_bytes: u64,
     /// The mode of new files.
@@ -31,26 +33,35 @@ pub(crate) struct Home {
 /// What the next sync has to do.
 #[derive(Default)]
 pub(crate) struct Unsynced {
-    /// Segments with records at or above the durable position, in ascending order, the last one
-    /// included: each through a descriptor that was opened before they were written.
-    pub(crate) segments: Vec<Arc<SegmentFile>>,
-    /// A segment got its name since the directory was synced.
+    /// Segments with records at or above the durable position, in ascending order, the one that the log
+    /// ends in included, whoever writes them.
+    segments: Vec<Arc<SegmentFile>>,
+    /// A segment got its name since the directory was synced, or may have.
     pub(crate) names: bool,
-    /// The segment that this process appends to, once it does.
-    pub(crate) tip: Option<Arc<SegmentFile>>,
+    /// Syncs of other participants that were under way when a segment was opened here: an error that
+    /// one of them was told, this process is not (fsync(2): once for each description).
+    pub(crate) doubts: Vec<(usize, u64)>,
 }
 
 impl Unsynced {
-    /// Appends go to `file` from now on.
-    pub(crate) fn append_to(&mut self, file: &Arc<SegmentFile>) {
+    pub(crate) fn add(&mut self, file: &Arc<SegmentFile>) {
         if self.segment(file.name.id).is_none() {
             self.segments.push(file.clone());
+            self.segments.sort_by_key(|file| file.name.id);
         }
-        self.tip = Some(file.clone());
     }
 
     pub(crate) fn segment(&self, id: u64) -> Option<Arc<SegmentFile>> {
         self.segments.iter().find(|file| file.name.id == id).cloned()
+    }
+
+    pub(crate) fn segments(&self) -> Vec<Arc<SegmentFile>> {
+        self.segments.clone()
+    }
+
+    /// Everything in segments below `id` is durable.
+    pub(crate) fn forget_below(&mut self, id: u64) {
+        self.segments.retain(|file| file.name.id >= id);
     }
 }
 
@@ -93,6 +104,39 @@ impl Home {
         }
     }
 
+    pub(crate) fn participant(&self) -> usize {
+        self.token.participant()
+    }
+
+    /// The end, and a descriptor of every segment that holds what is below it and not known to be
+    /// durable.
+    pub(crate) fn learn(&self) -> Result<End> {
+        let page = self.page();
+        let end = page.end();
+        // Whoever knows a segment knows those before it.
+        if self.unsynced.lock().segment(end.segment_id).is_some() {
+            return Ok(end);
+        }
+        let durable_seq = page.durable_seq();
+        let (shares, end) = self.site.shares(page)?;
+        let mut unsynced = self.unsynced.lock();
+        for span in shares.iter().filter(|span| span.end_seq > durable_seq) {
+            if unsynced.segment(span.name.id).is_some() {
+                continue;
+            }
+            match SegmentFile::open_to_write(self.dir(), span.name) {
+                // Readers report what is lost there when they come to it.
+                Err(error) if error.kind() == ErrorKind::Damaged => continue,
+                file => unsynced.add(&Arc::new(file?)),
+            }
+            unsynced.names = true;
+            // After the opening: what ends before it is told by the log's poison.
+            let others = page.syncs().filter(|(participant, _)| *participant != self.participant());
+            unsynced.doubts.extend(others);
+        }
+        Ok(end)
+    }
+
     #[cold]
     pub(crate) fn error(&self, kind: ErrorKind, detail: &'static str) -> Error {
         Error::new(kind, detail).at_path(self.dir().path())
@@ -101,6 +145,13 @@ impl Home {
     #[cold]
     pub(crate) fn io_error(&self, doing: &'static str, source: std::io::Error) -> Error {
         Error::io(doing, source).at_path(self.dir().path())
+    }
+
+    /// What was committed is not there any more.
+    #[cold]
+    pub(crate) fn poison_with(&self, error: Error) -> Error {
+        self.page().poison();
+        error.of_kind(ErrorKind::Poisoned)
     }
 
     /// No sync that failed is tried again: what the disk holds is not known any more.

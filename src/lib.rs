@@ -42,10 +42,14 @@ mod reader;
 mod repair;
 mod verify;
 
+mod redo;
+
 mod sync;
 
 mod helper;
 mod writer;
+
+mod queue;
 
 mod handle;
 mod options;
@@ -57,6 +61,8 @@ mod open;
 mod crash_images;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod takeover_tests;
 
 pub use error::{Error, ErrorKind, Result};
 pub use handle::{Slot, Writer};

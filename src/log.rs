@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Core, Writer};
@@ -15,9 +16,10 @@ use crate::survey::Recovery;
 use crate::writer::max_record;
 
 /// A log open to append and to read. Cheap to clone, and all clones, and all handles that one process
-/// opens on one directory, are one log.
+/// opens on one directory, are one log. Any number of processes may have it open, up to 256 of them to
+/// append.
 ///
-/// Appending takes `&self`, from any thread. A record whose append returned survives the death of
+/// Appending takes `&self`, from any thread of any process. A record whose append returned survives the death of
 /// this process (G1); it survives a power cut once [`sync`](Self::sync) returned (G2).
 ///
 /// In a child of `fork` every call gives [`Forked`](ErrorKind::Forked) and dropping does nothing.
@@ -28,6 +30,7 @@ use crate::writer::max_record;
 pub struct Log {
     pub(crate) core: Arc<Core>,
     pub(crate) sync: SyncPolicy,
+    pub(crate) lock_timeout: Duration,
 }
 
 impl Log {
@@ -38,8 +41,10 @@ impl Log {
     /// about the last sync; [`recovery`](Self::recovery) tells what it found.
     ///
     /// # Errors
-    /// [`InUse`](ErrorKind::InUse) if another process appends; `NotALog`, `PermissionDenied`,
-    /// `StorageFull`, `UnsupportedVersion`, `UnsupportedFeature`, `Poisoned`, `LockTimeout`, `Io`.
+    /// `NotALog`, `PermissionDenied`, `StorageFull`, `UnsupportedVersion`, `UnsupportedFeature`,
+    /// `UnsupportedFilesystem`, `Io`; `Poisoned` if a sync failed and other processes have the log open
+    /// yet; `LockTimeout` if another process is opening it all the while;
+    /// [`InUse`](ErrorKind::InUse) if 256 processes append already.
     /// A damaged log opens; reading it tells what is lost.
     ///
     /// # Safety
@@ -64,12 +69,14 @@ impl Log {
     ///
     /// # Errors
     /// `TooLarge`; `StorageFull`, `QuotaExceeded`, `FileSizeLimit` (nothing was appended, and it works
-    /// again once there is room); `Poisoned`; `Deadlock` if this thread holds a [`Writer`]; `Forked`.
+    /// again once there is room); `Poisoned`; `Replaced`; `Deadlock` if this thread holds a [`Writer`];
+    /// `LockTimeout` if another thread or process holds one for longer than
+    /// [`Options::lock_timeout`]; `Forked`.
     /// Under [`SyncPolicy::Always`] also those of [`sync`](Self::sync): then the record was appended and
     /// is not known to be durable.
     pub fn append(&self, record: impl AsRef<[u8]>) -> Result<u64> {
         let record = record.as_ref();
-        let seq = self.core.lock()?.append(record)?;
+        let seq = self.core.lock(self.lock_timeout)?.append(record)?;
         self.keep_policy(seq + 1)?;
         Ok(seq)
     }
@@ -82,7 +89,7 @@ impl Log {
     /// padding to 16.
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Range<u64>> {
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
-        let seqs = self.core.lock()?.append_slices(&records)?;
+        let seqs = self.core.lock(self.lock_timeout)?.append_slices(&records)?;
         self.keep_policy(seqs.end)?;
         Ok(seqs)
     }
@@ -96,21 +103,23 @@ impl Log {
         }
     }
 
-    /// Takes the append lock for many appends. Waits until no other thread has it.
+    /// Takes the append lock for many appends. Waits until no other thread or process has it; all of
+    /// them wait until the writer is dropped. The lock of a process that died is taken over: then what it
+    /// had committed is found in the files first.
     ///
     /// # Errors
-    /// `Deadlock` if this thread has it already; `Forked`.
+    /// `Deadlock` if this thread has it already; `LockTimeout` after [`Options::lock_timeout`]; `Forked`;
+    /// those of reading the files, if a process died with the lock.
     pub fn writer(&self) -> Result<Writer<'_>> {
-        self.core.lock()
+        self.core.lock(self.lock_timeout)
     }
 
-    /// As [`writer`](Self::writer), but `None` if another thread has the lock now.
+    /// As [`writer`](Self::writer), but `None` if another thread or process has the lock now.
     ///
     /// # Errors
-    /// `Deadlock` if this thread has it already; `Forked`.
+    /// As [`writer`](Self::writer), but for `LockTimeout`.
     pub fn try_writer(&self) -> Result<Option<Writer<'_>>> {
-        self.core.check_thread()?;
-        Ok(self.core.appender.try_lock().map(|appender| Writer::new(&self.core, appender)))
+        self.core.try_lock()
     }
 
     /// A reader of what is in the log now. It keeps no lock and may outlive the log.

@@ -17,15 +17,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::frame_bytes;
 use crate::format::header::Reason;
 use crate::format::name::{SegmentName, may_lie_in_a_log};
+use crate::format::page::Due;
 use crate::handle::Core;
 use crate::home::{Home, Unsynced};
 use crate::log::Log;
-use crate::map::{End, Owner, ProcessLocal};
+use crate::map::{End, Owner, ProcessLocal, Token};
 use crate::options::{Options, SyncPolicy};
 use crate::registry::{Entered, Registered, Registry, enter};
 use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
-use crate::survey::{Live, Plan, Recovery, Span, Survey, list, spans, survey};
+use crate::survey::{Live, Plan, Recovery, Span, Survey, check_names, list, spans, survey};
 use crate::view::Site;
 use crate::writer::Appender;
 
@@ -60,7 +61,7 @@ fn log_of(core: Arc<Core>, options: &Options) -> Log {
     if let SyncPolicy::Every(interval) = options.sync {
         core.sync_every(interval);
     }
-    Log { core, sync: options.sync }
+    Log { core, sync: options.sync, lock_timeout: options.lock_timeout }
 }
 
 fn open_dir(path: &Path, options: &Options) -> Result<Dir> {
@@ -91,38 +92,67 @@ fn check_is_a_log(dir: &Dir, options: &Options) -> Result<()> {
 
 fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Result<Arc<Core>> {
     check_is_a_log(&dir, options)?;
+    check_filesystem(&dir, options)?;
     let gate = Gate::pass(&dir, options.mode)?;
-    let fault = |doing, source, dir: &Dir| Error::io(doing, source).at_path(dir.path());
-    let page =
-        Page::open(&dir, options.mode).map_err(|source| fault("opening the page", source, &dir))?;
-    let live = page.is_live().map_err(|source| fault("reading the page", source, &dir))?;
-    // Copying is safe wherever it is not needed, so doubt does not ask for the mount.
-    let in_doubt = (page.is_poisoned() || page.any_syncing())
-        && page.is_of_this_boot().map_err(|source| fault("reading the page", source, &dir))?;
-    let names = list(&dir, Some(&page).filter(|_| live))?;
-    let opened = match names.last() {
-        None => Opened::create(&dir, &page, options)?,
-        Some(last) => {
-            let found = survey(&dir, &names, live.then(|| Site::live(&page)))?;
-            if in_doubt {
-                Opened::rewrite(&dir, &page, found, last.id, options)?
-            } else {
-                Opened::recover(&dir, &page, found, last.id)?
-            }
-        }
-    };
-    let attachment = gate.stay(&dir)?;
+    let fault = |source| Error::io("opening the page", source).at_path(dir.path());
+    let page = Page::open(&dir, options.mode).map_err(fault)?;
+    let joins = gate.has_company(&dir)? && may_join(&dir, &gate, &page)?;
+    let opened =
+        if joins { Opened::join(&dir, &page)? } else { Opened::alone(&dir, &page, options)? };
+    let attachment = gate.stay(&dir, |participant| page.is_vacant(participant))?;
     let Opened { appender, spans, unsynced, log_id, recovery } = opened;
+    let token = Token::new(page.count_attachment(), attachment.participant());
+    let read_only = || Error::new(ErrorKind::ReadOnly, "the page cannot be written to");
+    let appender = page
+        .guard(token, attachment.birth(), appender)
+        .ok_or_else(|| read_only().at_path(dir.path()))?;
     let home = Home {
         birth: attachment.birth(),
         site: Arc::new(Site::of_log(dir, page, spans, log_id)),
         owner: Owner::default(),
+        token,
         log_id,
         segment_bytes: options.segment_bytes,
         mode: options.mode,
         unsynced: Mutex::new(unsynced),
     };
+    if joins {
+        // What they appended and did not sync is this process's to sync, too, from now on.
+        home.learn()?;
+    }
     Ok(Core::new(home, appender, recovery, attachment, registered))
+}
+
+/// Whether this process joins those that have the log open. If they only seem to be there, it is alone.
+fn may_join(dir: &Dir, gate: &Gate, page: &Page) -> Result<bool> {
+    // Those who hold a byte of this very file initialised the page in this boot, whatever mount they
+    // see it through; and the page cache is one.
+    let is_theirs = page.is_of_this_boot();
+    let is_theirs =
+        is_theirs.map_err(|source| Error::io("reading the page", source).at_path(dir.path()))?;
+    if is_theirs && !page.is_poisoned() {
+        return Ok(true);
+    }
+    if !gate.has_company_that_stays(dir)? {
+        return Ok(false);
+    }
+    let (kind, text) = match is_theirs {
+        true => (ErrorKind::Poisoned, "close the log in every process and open it again"),
+        false => (ErrorKind::InUse, "who has it open keeps no coordination page that counts here"),
+    };
+    Err(Error::new(kind, text).at_path(dir.path()))
+}
+
+/// Refuses file systems on which one process does not see what another stores.
+fn check_filesystem(dir: &Dir, options: &Options) -> Result<()> {
+    let fault = |source| Error::io("looking at the file system", source).at_path(dir.path());
+    match dir.incoherent_filesystem().map_err(fault)? {
+        Some(name) if !options.any_filesystem => {
+            let text = format!("{name} does not show a mapping what another machine stores");
+            Err(Error::new(ErrorKind::UnsupportedFilesystem, text).at_path(dir.path()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the directory's own name durable. A user who may not look above it did not make it there.
@@ -143,6 +173,47 @@ struct Opened {
 }
 
 impl Opened {
+    /// Nobody has the log open: looks at what is there, recovers it if need be, or makes a new one.
+    fn alone(dir: &Dir, page: &Page, options: &Options) -> Result<Self> {
+        let fault = |source| Error::io("reading the page", source).at_path(dir.path());
+        let live = page.is_live().map_err(fault)?;
+        // Copying is safe wherever it is not needed, so doubt does not ask for the mount.
+        let in_doubt =
+            (page.is_poisoned() || page.any_syncing()) && page.is_of_this_boot().map_err(fault)?;
+        let names = list(dir, Some(page).filter(|_| live))?;
+        let Some(last) = names.last() else { return Self::create(dir, page, options) };
+        let found = survey(dir, &names, live.then(|| Site::live(page)))?;
+        match in_doubt {
+            true => Self::rewrite(dir, page, found, last.id, options),
+            false => Self::recover(dir, page, found, last.id),
+        }
+    }
+
+    /// Others have the log open: there is nothing to recover, and what one of them left half done when
+    /// it died is for who needs the lock next.
+    fn join(dir: &Dir, page: &Page) -> Result<Self> {
+        let names = list(dir, Some(page))?;
+        check_names(dir, &names)?;
+        let mut log_id = None;
+        for name in names.iter().rev() {
+            match SegmentFile::open_to_read(dir, *name) {
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
+                file => {
+                    log_id = Some(file?.header.log_id);
+                    break;
+                }
+            }
+        }
+        let no_log = || Error::new(ErrorKind::NotALog, "the directory holds no segments");
+        Ok(Opened {
+            appender: Appender::new(page.end(), page.epoch()),
+            spans: spans(&names),
+            unsynced: Unsynced::default(),
+            log_id: log_id.ok_or_else(|| no_log().at_path(dir.path()))?,
+            recovery: Recovery { clean: true, live: true, joined: true, ..Recovery::default() },
+        })
+    }
+
     /// Makes a new log, durable with its directory's name when this returns.
     fn create(dir: &Dir, page: &Page, options: &Options) -> Result<Self> {
         let fault = |source| Error::io("creating the log", source).at_path(dir.path());
@@ -158,6 +229,7 @@ impl Opened {
             first_seq: options.first_seq,
             room: frame_bytes(0),
             mode: options.mode,
+            participant: 0,
         };
         let created = create(dir, page, &new)?;
         dir.sync().and_then(|()| sync_parent(dir)).map_err(fault)?;
@@ -168,7 +240,8 @@ impl Opened {
             epoch: new.epoch,
             first_seq: new.first_seq,
             durable_seq: new.durable_seq,
-            fresh: false,
+            due: Due::Nothing,
+            last_id: name.id,
         };
         page.initialise(&initial).map_err(fault)?;
         let mut unsynced = Unsynced::default();
@@ -206,6 +279,7 @@ impl Opened {
             first_seq: found.first_seq,
             room: 0,
             mode: options.mode,
+            participant: 0,
         };
         let end = copy_in_doubt(dir, page, &found, durable_seq, new)?;
         let names = list(dir, Some(page))?;
@@ -234,12 +308,15 @@ impl Opened {
             for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
                 match SegmentFile::open_to_write(dir, span.name) {
                     Err(error) if error.kind() == ErrorKind::Damaged => {}
-                    other => unsynced.segments.push(Arc::new(other?)),
+                    other => unsynced.add(&Arc::new(other?)),
                 }
             }
         }
-        let fresh = plan == Plan::Fresh;
-        let initial = Initial { end, epoch, first_seq, durable_seq, fresh };
+        let due = match plan {
+            Plan::GoOn { clean } => Due::Reopen { clean },
+            Plan::Fresh => Due::Fresh,
+        };
+        let initial = Initial { end, epoch, first_seq, durable_seq, due, last_id };
         page.initialise(&initial)
             .map_err(|source| Error::io("initialising the page", source).at_path(dir.path()))?;
         let log_id = match log_id {
@@ -248,7 +325,7 @@ impl Opened {
             None => dir::random()
                 .map_err(|source| Error::io("drawing an id", source).at_path(dir.path()))?,
         };
-        let appender = Appender::new(end, plan, epoch, last_id);
+        let appender = Appender::new(end, epoch);
         Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
     }
 }

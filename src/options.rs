@@ -41,6 +41,8 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) sync: SyncPolicy,
     pub(crate) helper_thread: bool,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) any_filesystem: bool,
 }
 
 impl Default for Options {
@@ -52,6 +54,8 @@ impl Default for Options {
             create: true,
             sync: SyncPolicy::default(),
             helper_thread: true,
+            lock_timeout: Duration::from_secs(30),
+            any_filesystem: false,
         }
     }
 }
@@ -96,6 +100,23 @@ impl Options {
     /// Whether the log may start a thread of its own; true by default. [`SyncPolicy::Every`] needs it.
     pub fn helper_thread(mut self, allowed: bool) -> Self {
         self.helper_thread = allowed;
+        self
+    }
+
+    /// How long an append, or asking for the [`Writer`](crate::Writer), may wait while another thread or
+    /// process holds the append lock; 30 seconds by default. Then it gives
+    /// [`LockTimeout`](ErrorKind::LockTimeout). A process that died holds no lock; one that is stopped
+    /// does. It belongs to the handle that is opened, and to its clones.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// Opens the log even on a file system that is known not to show one machine what another stores
+    /// into a mapped file (NFS, SMB, 9P and their like); false by default. Only one machine may then have
+    /// it open at a time, and nothing checks that.
+    pub fn any_filesystem(mut self, allowed: bool) -> Self {
+        self.any_filesystem = allowed;
         self
     }
 

@@ -4,20 +4,17 @@
 //! Does not know: segments, frames, recovery.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::dir::{self, Dir, File};
 use crate::format::frame::SEQ_MASK;
 use crate::format::name::SHARED;
-use crate::format::page;
-use crate::map::{End, PageMap};
-
-/// The number of this process among the participants: as long as one appends, the first.
-const PARTICIPANT: usize = 0;
+use crate::format::page::{self, Due};
+use crate::map::{Birth, End, Guarded, PageMap, Seen, Token};
 
 /// The page of one log.
 pub(crate) struct Page {
-    map: PageMap,
+    map: Arc<PageMap>,
     file: File,
     /// Set once the page was found live: neither boot nor mount nor file change under an open file.
     here: OnceLock<()>,
@@ -29,8 +26,19 @@ pub(crate) struct Initial {
     pub(crate) epoch: u64,
     pub(crate) first_seq: u64,
     pub(crate) durable_seq: u64,
-    /// The next append has to go into a fresh segment.
-    pub(crate) fresh: bool,
+    /// What the first append has to do.
+    pub(crate) due: Due,
+    /// The highest segment id in the directory, whether it counts or not.
+    pub(crate) last_id: u64,
+}
+
+/// Where marks stand, for who appends next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The end's offset from which on one is due.
+    pub(crate) due_at: u64,
+    /// The durable position that the last one carries.
+    pub(crate) durable_seq: u64,
 }
 
 impl Page {
@@ -40,7 +48,7 @@ impl Page {
         if !dir::is_backed(&file, page::BYTES)? {
             dir::allocate(&file, 0, page::BYTES)?;
         }
-        let map = PageMap::new(&file, true)?;
+        let map = Arc::new(PageMap::new(&file, true)?);
         Ok(Page { map, file, here: OnceLock::new() })
     }
 
@@ -53,7 +61,7 @@ impl Page {
         if dir::file_bytes(&file)? < page::BYTES {
             return Ok(None);
         }
-        let map = PageMap::new(&file, false)?;
+        let map = Arc::new(PageMap::new(&file, false)?);
         Ok(Some(Page { map, file, here: OnceLock::new() }))
     }
 
@@ -112,8 +120,11 @@ impl Page {
         store(page::FIRST_SEQ, initial.first_seq);
         store(page::POISON, 0);
         store(page::INTENT, 0);
-        store(page::FRESH, initial.fresh.into());
+        store(page::DUE, initial.due.word());
         store(page::LOCK, 0);
+        store(page::NOTING, 0);
+        store(page::LAST_ID, initial.last_id);
+        self.set_marks(Marks { due_at: 0, durable_seq: 0 });
         // Even: whoever died while it was odd no longer renames anything. Moved on, so that no
         // listing from before counts.
         store(page::DIRECTORY, (self.map.load(page::DIRECTORY) | 1).wrapping_add(1));
@@ -188,25 +199,120 @@ impl Page {
         self.map.store(page::POISON, 1);
     }
 
-    /// Says that a sync is under way whose outcome is not known yet: if its process dies now, nobody
-    /// saw whether it failed.
-    pub(crate) fn set_syncing(&self, syncing: bool) {
-        self.map.store(page::syncing(PARTICIPANT), syncing.into());
+    /// Says that a sync of this participant is under way whose outcome is not known yet: if its process
+    /// dies now, nobody saw whether it failed.
+    pub(crate) fn begin_sync(&self, participant: usize) {
+        let word = self.map.load(page::syncing(participant));
+        self.map.store(page::syncing(participant), word | 1);
+    }
+
+    /// It went well.
+    pub(crate) fn end_sync(&self, participant: usize) {
+        let word = self.map.load(page::syncing(participant));
+        self.map.store(page::syncing(participant), (word | 1).wrapping_add(1));
+    }
+
+    /// The syncs that are under way: participants, and what tells this sync from their others.
+    pub(crate) fn syncs(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let words = (0..page::PARTICIPANTS)
+            .map(|participant| (participant, self.map.load(page::syncing(participant))));
+        words.filter(|(_, word)| word % 2 == 1)
     }
 
     pub(crate) fn any_syncing(&self) -> bool {
-        (0..page::PARTICIPANTS).any(|participant| self.map.load(page::syncing(participant)) != 0)
+        self.syncs().next().is_some()
     }
 
-    /// True while the next append has to go into a fresh segment, whoever does it: an opening that
-    /// appended nothing leaves a live page over what a crash left.
-    pub(crate) fn is_fresh_due(&self) -> bool {
-        self.map.load(page::FRESH) != 0
+    /// True while that very sync is under way.
+    pub(crate) fn is_syncing(&self, (participant, word): (usize, u64)) -> bool {
+        self.map.load(page::syncing(participant)) == word
     }
 
-    /// The fresh segment is there.
-    pub(crate) fn fresh_is_done(&self) {
-        self.map.store(page::FRESH, 0);
+    /// Says of a dead participant's sync that it is known how it ended: well.
+    pub(crate) fn end_dead_sync(&self, (participant, word): (usize, u64)) {
+        self.map.exchange(page::syncing(participant), word, word.wrapping_add(1));
+    }
+
+    /// What the first append has to do, whoever does it: an opening that appended nothing leaves a live
+    /// page over what a crash left.
+    pub(crate) fn due(&self) -> Due {
+        Due::of_word(self.map.load(page::DUE))
+    }
+
+    /// Only the append lock's holder may.
+    pub(crate) fn set_due(&self, due: Due) {
+        self.map.store(page::DUE, due.word());
+    }
+
+    /// The segment that is about to get its name, or just got it.
+    pub(crate) fn intent(&self) -> Option<u64> {
+        Some(self.map.load(page::INTENT)).filter(|id| *id != 0)
+    }
+
+    /// Only the append lock's holder may.
+    pub(crate) fn set_intent(&self, id: Option<u64>) {
+        self.map.store(page::INTENT, id.unwrap_or(0));
+    }
+
+    pub(crate) fn last_id(&self) -> u64 {
+        self.map.load(page::LAST_ID)
+    }
+
+    /// Only the append lock's holder may.
+    pub(crate) fn set_last_id(&self, id: u64) {
+        self.map.store(page::LAST_ID, id);
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        Marks {
+            due_at: self.map.load(page::MARK_AT),
+            durable_seq: self.map.load(page::MARKED_DURABLE),
+        }
+    }
+
+    /// Only the append lock's holder may.
+    pub(crate) fn set_marks(&self, marks: Marks) {
+        self.map.store(page::MARK_AT, marks.due_at);
+        self.map.store(page::MARKED_DURABLE, marks.durable_seq);
+    }
+
+    /// A number for an attachment that no other has. Only under the gate.
+    pub(crate) fn count_attachment(&self) -> u64 {
+        let number = self.map.load(page::ATTACHED).wrapping_add(1);
+        self.map.store(page::ATTACHED, number);
+        number
+    }
+
+    /// True if nothing on the page is left of an earlier holder of this participant's byte.
+    pub(crate) fn is_vacant(&self, participant: usize) -> bool {
+        let seen = self.seen_lock();
+        let holds = seen.is_held() && seen.token().participant() == participant;
+        let notes = self.noting().is_some_and(|token| token.participant() == participant);
+        !holds && !notes && self.map.load(page::syncing(participant)).is_multiple_of(2)
+    }
+
+    pub(crate) fn seen_lock(&self) -> Seen {
+        self.map.seen_lock()
+    }
+
+    /// A value that the append lock guards; `None` on a page opened to read.
+    pub(crate) fn guard<T>(&self, token: Token, birth: Birth, value: T) -> Option<Guarded<T>> {
+        self.map.guard(token, birth, value)
+    }
+
+    /// Who is writing a slot.
+    pub(crate) fn noting(&self) -> Option<Token> {
+        let word = self.map.load(page::NOTING);
+        (word != 0).then(|| Token::of_word(word))
+    }
+
+    /// Begins to write a slot, if `before` is who was seen at it, alive no more.
+    pub(crate) fn begin_noting(&self, before: Option<Token>, token: Token) -> bool {
+        self.map.exchange(page::NOTING, before.map_or(0, Token::word), token.word())
+    }
+
+    pub(crate) fn end_noting(&self, token: Token) {
+        self.map.exchange(page::NOTING, token.word(), 0);
     }
 
     /// Moves when a file is renamed or unlinked: odd while that is under way.
@@ -214,11 +320,23 @@ impl Page {
         self.map.load(page::DIRECTORY)
     }
 
-    /// Does what changes the directory's names between two moves of the counter.
+    /// Who was changing names died: the change was made, or not, and is under way no more. Only the
+    /// append lock's holder may.
+    pub(crate) fn settle_names(&self) {
+        let counter = self.directory();
+        if counter % 2 == 1 {
+            self.map.store(page::DIRECTORY, counter.wrapping_add(1));
+        }
+    }
+
+    /// Does what changes the directory's names between two moves of the counter. Only the append lock's
+    /// holder may, and who is alone behind the gate.
     pub(crate) fn changing_names<T>(&self, change: impl FnOnce() -> T) -> T {
         let before = self.directory();
         self.map.store(page::DIRECTORY, before.wrapping_add(1));
+        hook!("names.announced");
         let done = change();
+        hook!("names.changed");
         self.map.store(page::DIRECTORY, before.wrapping_add(2));
         done
     }
@@ -245,7 +363,8 @@ mod tests {
             epoch: 257,
             first_seq: 10,
             durable_seq: 30,
-            fresh: false,
+            due: Due::Nothing,
+            last_id: 2,
         })?;
         Ok(page)
     }

@@ -5,16 +5,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::yield_now;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::attach::Seized;
 use crate::dir;
 use crate::error::{ErrorKind, Result};
+use crate::format::page::Due;
 use crate::format::slot::Slot;
 use crate::home::Home;
 use crate::map::End;
+use crate::redo::store_again;
 use crate::segment::SegmentFile;
 
 /// The slot is written when the durable position moved this far, or this long ago: written at each
@@ -25,18 +28,22 @@ const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// How often one that is about to sync lets others append first, as long as they do.
 const GATHER_TURNS: usize = 16;
 
+/// How often it is asked whether another process is done.
+const DOUBT_POLL: Duration = Duration::from_millis(1);
+
 /// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
 /// together: what they appended is covered by one more sync, which one of them does (group commit).
 pub(crate) struct Syncer {
     queue: Mutex<Queue>,
     free: Condvar,
     noted: Mutex<Noted>,
+    /// Syncs of others that were under way when this process last synced.
+    suspects: Mutex<Vec<(usize, u64)>>,
 }
 
-/// What the newest slot says, and since when.
+/// What this process noted last in a slot, and when.
 struct Noted {
     segment_id: u64,
-    counter: u64,
     offset: u64,
     at: Instant,
 }
@@ -64,8 +71,13 @@ impl Drop for Turn<'_> {
 
 impl Syncer {
     pub(crate) fn new() -> Self {
-        let noted = Noted { segment_id: 0, counter: 0, offset: 0, at: Instant::now() };
-        Syncer { queue: Mutex::default(), free: Condvar::new(), noted: Mutex::new(noted) }
+        let noted = Noted { segment_id: 0, offset: 0, at: Instant::now() };
+        Syncer {
+            queue: Mutex::default(),
+            free: Condvar::new(),
+            noted: Mutex::new(noted),
+            suspects: Mutex::default(),
+        }
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
@@ -90,7 +102,7 @@ impl Syncer {
         if broken!("position_before_sync") {
             self.note_position(home, home.page().end());
         }
-        let end = sync_data(home)?;
+        let end = self.sync_data(home, false)?;
         self.note_position(home, end);
         Ok(home.page().durable_seq())
     }
@@ -113,7 +125,7 @@ impl Syncer {
         let mut noted = self.noted.lock();
         match tip(home, end) {
             Some(tip) if home.page().durable_seq() == end.seq && !noted.says(end) => {
-                noted.write(home, &tip, end, false)?;
+                noted.write(home, &tip, end, Note::IfNobodyDoes)?;
                 sync_file(home, &tip, "noting the durable position")
             }
             _ => Ok(()),
@@ -126,9 +138,9 @@ impl Syncer {
             return home.check();
         };
         home.check_place()?;
-        let end = sync_data(home)?;
+        let end = self.sync_data(home, true)?;
         let Some(tip) = tip(home, end) else { return Ok(()) };
-        self.noted.lock().write(home, &tip, end, true)?;
+        self.noted.lock().write(home, &tip, end, Note::Closed)?;
         sync_file(home, &tip, "closing the log")
     }
 
@@ -137,8 +149,64 @@ impl Syncer {
         let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
             return home.check();
         };
-        self.noted.lock().write(home, tip, home.page().end(), false)?;
+        self.noted.lock().write(home, tip, home.page().end(), Note::Open)?;
         sync_file(home, tip, "opening the log to append")
+    }
+
+    /// Syncs every segment from the durable position to the end, whoever wrote it, the directory if it
+    /// changed, and only then moves the durable position to that end.
+    fn sync_data(&self, home: &Home, closing: bool) -> Result<End> {
+        let page = home.page();
+        loop {
+            let epoch = page.epoch();
+            let end = home.learn()?;
+            let mut dead = self.dead_syncs(home, closing)?;
+            let (segments, names, doubts) = {
+                let mut unsynced = home.unsynced.lock();
+                let doubts = std::mem::take(&mut unsynced.doubts);
+                (unsynced.segments(), std::mem::take(&mut unsynced.names), doubts)
+            };
+            let unseen = ended_unseen(home, doubts)?;
+            if !unseen.is_empty() {
+                store_again(home, end).map_err(|error| home.poison_with(error))?;
+            }
+            dead.extend(unseen);
+            for segment in &segments {
+                sync_file(home, segment, "syncing a segment")?;
+            }
+            if names {
+                syncing(home, "syncing the directory", || home.dir().sync())?;
+            }
+            for sync in dead {
+                // What it may have been told, this process would have been told too; or everything was
+                // stored again since.
+                page.end_dead_sync(sync);
+            }
+            hook!("sync.before_position");
+            if page.raise_durable(epoch, end.seq) {
+                // Nothing is appended below the end's segment any more.
+                home.unsynced.lock().forget_below(end.segment_id);
+                return Ok(end);
+            }
+            // Another sync failed, or the epoch rose meanwhile: then it begins again.
+            home.check()?;
+        }
+    }
+
+    /// Syncs whose processes died in them. To ask the kernel takes a few calls, so as long as there is no
+    /// hurry only those are asked for that were under way at the last sync already.
+    fn dead_syncs(&self, home: &Home, closing: bool) -> Result<Vec<(usize, u64)>> {
+        let others = home.page().syncs().filter(|(who, _)| *who != home.participant());
+        let others: Vec<_> = others.collect();
+        let mut dead = Vec::new();
+        let mut suspects = self.suspects.lock();
+        for sync in &others {
+            if (closing || suspects.contains(sync)) && is_dead(home, *sync)? {
+                dead.push(*sync);
+            }
+        }
+        *suspects = others;
+        Ok(dead)
     }
 
     /// Waits for its turn, or until nothing is left to be done.
@@ -171,31 +239,27 @@ fn gather(home: &Home) {
     }
 }
 
-/// Syncs every segment from the durable position to the end, the directory if it changed, and only
-/// then moves the durable position to that end.
-fn sync_data(home: &Home) -> Result<End> {
-    loop {
-        let epoch = home.page().epoch();
-        let end = home.page().end();
-        let (segments, names) = {
-            let mut unsynced = home.unsynced.lock();
-            (unsynced.segments.clone(), std::mem::take(&mut unsynced.names))
-        };
-        for segment in &segments {
-            sync_file(home, segment, "syncing a segment")?;
+/// True if the process that this sync is of died in it.
+fn is_dead(home: &Home, sync: (usize, u64)) -> Result<bool> {
+    let byte = Seized::take(home.dir(), sync.0)?;
+    Ok(byte.is_some() && home.page().is_syncing(sync))
+}
+
+/// Waits for syncs that were under way when a segment was opened here, since whether they failed only
+/// they are told; gives those whose processes died in them.
+fn ended_unseen(home: &Home, syncs: Vec<(usize, u64)>) -> Result<Vec<(usize, u64)>> {
+    let mut unseen = Vec::new();
+    for sync in syncs {
+        while home.page().is_syncing(sync) {
+            home.check()?;
+            if is_dead(home, sync)? {
+                unseen.push(sync);
+                break;
+            }
+            sleep(DOUBT_POLL);
         }
-        if names {
-            syncing(home, "syncing the directory", || home.dir().sync())?;
-        }
-        hook!("sync.before_position");
-        if home.page().raise_durable(epoch, end.seq) {
-            // Nothing is appended below the end's segment any more.
-            home.unsynced.lock().segments.retain(|segment| segment.name.id >= end.segment_id);
-            return Ok(end);
-        }
-        // Another sync failed, or the epoch rose meanwhile: then it begins again.
-        home.check()?;
     }
+    Ok(unseen)
 }
 
 fn sync_file(home: &Home, segment: &SegmentFile, doing: &'static str) -> Result<()> {
@@ -205,17 +269,58 @@ fn sync_file(home: &Home, segment: &SegmentFile, doing: &'static str) -> Result<
 
 /// Says in the page that a sync is under way, for as long as nobody knows how it ends.
 fn syncing(home: &Home, doing: &'static str, sync: impl FnOnce() -> io::Result<()>) -> Result<()> {
-    home.page().set_syncing(true);
+    home.page().begin_sync(home.participant());
     hook!("sync.before_data");
     sync().map_err(|source| home.poison(doing, source))?;
-    home.page().set_syncing(false);
+    home.page().end_sync(home.participant());
     Ok(())
 }
 
-/// The segment that the end lies in, if this process has appended to it. Only there are slots
-/// written: what was found after a crash stays as it is.
+/// The segment that the end lies in, if somebody has appended to it since the log was opened. Only there
+/// are slots written: what was found after a crash stays as it is.
 fn tip(home: &Home, end: End) -> Option<Arc<SegmentFile>> {
-    home.unsynced.lock().tip.clone().filter(|tip| tip.name.id == end.segment_id)
+    let appended = home.page().due() == Due::Nothing;
+    appended.then(|| home.unsynced.lock().segment(end.segment_id)).flatten()
+}
+
+/// Why a slot is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Note {
+    /// To keep up; if another process is at it, that will do.
+    IfNobodyDoes,
+    /// The log is open again.
+    Open,
+    Closed,
+}
+
+/// The right to write slots, among all processes; given back when dropped.
+struct Pen<'h>(&'h Home);
+
+impl<'h> Pen<'h> {
+    /// `None` if another process has it and `note` does not need it.
+    fn take(home: &'h Home, note: Note) -> Result<Option<Self>> {
+        loop {
+            let before = home.page().noting();
+            let dead = match before {
+                Some(token) => Seized::take(home.dir(), token.participant())?,
+                None => None,
+            };
+            if (before.is_none() || dead.is_some()) && home.page().begin_noting(before, home.token)
+            {
+                return Ok(Some(Pen(home)));
+            }
+            if note == Note::IfNobodyDoes {
+                return Ok(None);
+            }
+            sleep(DOUBT_POLL);
+        }
+    }
+}
+
+impl Drop for Pen<'_> {
+    fn drop(&mut self) {
+        self.0.page().end_noting(self.0.token);
+    }
 }
 
 impl Noted {
@@ -230,18 +335,17 @@ impl Noted {
         if same && !moved && self.at.elapsed() < NOTE_EVERY {
             return Ok(());
         }
-        self.write(home, tip, end, false)
+        self.write(home, tip, end, Note::IfNobodyDoes)
     }
 
-    fn write(&mut self, home: &Home, tip: &SegmentFile, end: End, closed: bool) -> Result<()> {
-        let id = tip.name.id;
-        let fault = |source| home.io_error("noting the durable position", source).in_segment(id);
-        if self.segment_id != id {
-            let newest = tip.slots().map_err(fault)?.newest();
-            self.counter = newest.map_or(0, |slot| slot.counter);
-            self.segment_id = id;
-        }
-        let Some(counter) = self.counter.checked_add(1) else {
+    fn write(&mut self, home: &Home, tip: &SegmentFile, end: End, note: Note) -> Result<()> {
+        let fault =
+            |source| home.io_error("noting the durable position", source).in_segment(tip.name.id);
+        self.at = Instant::now();
+        let Some(_pen) = Pen::take(home, note)? else { return Ok(()) };
+        let newest = tip.slots().map_err(fault)?.newest();
+        let counter = newest.map_or(0, |slot| slot.counter).checked_add(1);
+        let Some(counter) = counter else {
             // Nobody syncs so often: the number was forged.
             return Err(home.error(ErrorKind::OutOfRange, "a slot's counter is at its end"));
         };
@@ -251,12 +355,14 @@ impl Noted {
             durable_offset: end.offset,
             durable_seq: end.seq,
             first_seq: home.page().first_seq(),
-            closed,
+            closed: note == Note::Closed,
         };
-        tip.write_slot(&slot).map_err(fault)?;
-        self.counter = slot.counter;
+        let outdated = newest.is_some_and(|newest| newest.durable_seq > end.seq);
+        if !(outdated && note == Note::IfNobodyDoes) {
+            tip.write_slot(&slot).map_err(fault)?;
+        }
+        self.segment_id = tip.name.id;
         self.offset = end.offset;
-        self.at = Instant::now();
         Ok(())
     }
 }

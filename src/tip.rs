@@ -66,9 +66,11 @@ impl TipSegment {
                     dir::allocate(&self.file.file, from, least).map(|()| least).map_err(fault)?
                 }
             };
+            hook!("grow.allocated");
             self.allocated = to;
             self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
         }
+        hook!("grow.before_populate");
         let ahead = (needed + AHEAD_BYTES).min(self.allocated);
         match self.map.make_ready(ahead) {
             // A page that cannot be had now: no room, by another name.

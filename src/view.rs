@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{EMPTY_FRAME_BYTES, MAX_SEQ};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
+use crate::format::page::Due;
 use crate::index::{Extent, Indexes, SegmentIndex};
 use crate::map::{End, ReadMap};
 use crate::scan::{Rules, Seen, Source, look};
@@ -129,8 +130,7 @@ impl Site {
             // The end is in a segment that came after the listing, or was never there.
             self.listing.lock().counter = u64::MAX;
         }
-        let lost = Error::new(ErrorKind::Damaged, "the segment that the log ends in is missing");
-        Err(lost.at_path(self.dir.path()).in_segment(page.end().segment_id))
+        Err(self.end_is_missing(page))
     }
 
     /// A writer that died between publishing a frame and storing the end left one append behind the
@@ -189,18 +189,34 @@ impl Site {
         Ok(listing.shares(end.segment_id))
     }
 
-    /// The base of a segment that this process knows.
-    pub(crate) fn base_seq(&self, id: u64) -> Option<u64> {
-        let spans = self.listing.lock().spans.clone();
-        spans.iter().rev().find(|span| span.name.id == id).map(|span| span.name.base_seq)
-    }
-
-    /// The appending process tells of a segment that it made, before the log's end moves into it.
+    /// The appending process tells of a segment that it made, before the log's end moves into it. If
+    /// another process made one since the last listing, the next look lists anew.
     pub(crate) fn add(&self, page: &Page, name: SegmentName) {
         let mut listing = self.listing.lock();
-        let mut names = std::mem::take(&mut listing.names);
-        names.push(name);
-        *listing = Listing::new(page.directory(), names);
+        let counter = page.directory();
+        if listing.counter.wrapping_add(2) == counter {
+            let mut names = std::mem::take(&mut listing.names);
+            names.push(name);
+            *listing = Listing::new(counter, names);
+        }
+    }
+
+    /// The segments' shares up to the one that the log ends in now, and what the page's directory counter
+    /// was when they were listed.
+    pub(crate) fn shares(&self, page: &Page) -> Result<(Arc<[Span]>, End)> {
+        for _ in 0..TRIES {
+            let end = page.end();
+            if let Some(shares) = self.listed(page, end)? {
+                return Ok((shares, end));
+            }
+            self.listing.lock().counter = u64::MAX;
+        }
+        Err(self.end_is_missing(page))
+    }
+
+    fn end_is_missing(&self, page: &Page) -> Error {
+        let lost = Error::new(ErrorKind::Damaged, "the segment that the log ends in is missing");
+        lost.at_path(self.dir.path()).in_segment(page.end().segment_id)
     }
 
     fn surveyed_view(&self, page: Option<&Page>) -> Result<View> {
@@ -300,7 +316,7 @@ impl Site {
             durable_seq: page.durable_seq(),
             first_seq: page.first_seq(),
             epoch: page.epoch(),
-            fresh_due: page.is_fresh_due(),
+            fresh_due: page.due() == Due::Fresh,
         }
     }
 }

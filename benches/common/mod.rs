@@ -59,7 +59,7 @@ impl Settings {
 }
 
 /// The type of the file system that holds `dir`.
-fn file_system(dir: &Path) -> String {
+pub fn file_system(dir: &Path) -> String {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     fields

@@ -206,7 +206,7 @@ fn what_is_cut_claims_no_more_than_its_place() {
     sync(work.log(), &work.tape);
     let record_at = end(work.log()) + MARK_FRAME_BYTES;
     let mark_at = record_at + HEADER_BYTES + 512;
-    let salt = work.log().core.home.unsynced.lock().tip.as_ref().unwrap().header.salt;
+    let salt = work.log().core.home.unsynced.lock().segments()[0].header.salt;
     let claim = Mark { time_nanos: 0, durable_seq: 480 }.encode();
     let word = CommitWord::new(Kind::Mark, Mark::BYTES);
     let mut body = [0; (MARK_FRAME_BYTES - COMMIT_BYTES) as usize];

@@ -32,29 +32,73 @@ pub(crate) const POISON: Field<8> = FIRST_SEQ.then();
 pub(crate) const DIRECTORY: Field<8> = POISON.then();
 /// The id of a segment that is about to get its name.
 pub(crate) const INTENT: Field<8> = DIRECTORY.then();
-/// Not zero while the next append has to go into a fresh segment.
-pub(crate) const FRESH: Field<8> = INTENT.then();
+/// What the first append of this instance has to do; see [`Due`].
+pub(crate) const DUE: Field<8> = INTENT.then();
+/// How many attachments there were: each gets a number that is never used again.
+pub(crate) const ATTACHED: Field<8> = DUE.then();
 
-/// The append lock's word.
-pub(crate) const LOCK: Field<8> = FRESH.then_aligned(GROUP);
+/// The append lock's word; see `map::append_lock`.
+pub(crate) const LOCK: Field<8> = ATTACHED.then_aligned(GROUP);
 
-/// Which of the two copies of the end counts: the one of its lowest bit. Written by the lock's
-/// holder alone.
+// Written by the append lock's holder alone.
+
+/// Which of the two copies of the end counts: the one of its lowest bit.
 pub(crate) const END_TURN: Field<8> = LOCK.then_aligned(GROUP);
 /// Segment id, offset and sequence number, twice.
 pub(crate) const END: [[Field<8>; 3]; 2] = {
     let first = three(END_TURN.then());
     [first, three(first[2].then())]
 };
+/// The end's offset from which on a mark is due.
+pub(crate) const MARK_AT: Field<8> = END[1][2].then();
+/// The durable position that the last mark carries.
+pub(crate) const MARKED_DURABLE: Field<8> = MARK_AT.then();
+/// The highest segment id in the directory, whether it counts or not.
+pub(crate) const LAST_ID: Field<8> = MARKED_DURABLE.then();
 
 /// The durable position: eight low bits of the epoch, 56 bits of sequence number.
-pub(crate) const DURABLE: Field<8> = END[1][2].then_aligned(GROUP);
+pub(crate) const DURABLE: Field<8> = LAST_ID.then_aligned(GROUP);
+/// The token of the participant that is writing a slot; zero if nobody is.
+pub(crate) const NOTING: Field<8> = DURABLE.then();
 
-/// A word per participant: its sync is in flight.
-pub(crate) const PARTICIPANTS: usize = 128;
-pub(crate) const SYNCING: Field<{ PARTICIPANTS * 8 }> = DURABLE.then_aligned(GROUP);
+/// A word per participant: odd while its sync is in flight.
+pub(crate) const PARTICIPANTS: usize = 256;
+pub(crate) const SYNCING: Field<{ PARTICIPANTS * 8 }> = NOTING.then_aligned(GROUP);
 
 const _: () = assert!(SYNCING.end() as u64 <= BYTES, "the page holds every participant");
+
+/// What the first append has to do before it, whoever does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing: somebody has appended in this instance.
+    Nothing,
+    /// Sync what was found and say durably that the log is open, then go on at the end. `clean`: it had
+    /// been closed.
+    Reopen { clean: bool },
+    /// Make a fresh segment, of a new epoch.
+    Fresh,
+}
+
+impl Due {
+    pub(crate) const fn word(self) -> u64 {
+        match self {
+            Due::Nothing => 0,
+            Due::Reopen { clean: true } => 1,
+            Due::Reopen { clean: false } => 2,
+            Due::Fresh => 3,
+        }
+    }
+
+    /// A word that no version wrote asks for the most careful thing.
+    pub(crate) const fn of_word(word: u64) -> Self {
+        match word {
+            0 => Due::Nothing,
+            1 => Due::Reopen { clean: true },
+            2 => Due::Reopen { clean: false },
+            _ => Due::Fresh,
+        }
+    }
+}
 
 const fn three(first: Field<8>) -> [Field<8>; 3] {
     [first, first.then(), first.then::<8>().then()]

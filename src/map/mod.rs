@@ -8,13 +8,16 @@
 //! Does not know: what the bytes mean, which file they are from, what to do about an error.
 #![allow(unsafe_code)]
 
+mod append_lock;
 mod cell;
+mod futex;
 mod hints;
 mod process;
 mod segment;
 mod shared;
 mod word;
 
+pub(crate) use append_lock::{Guarded, Held, Manner, Seen, Token};
 pub(crate) use cell::{Flag, Owner};
 pub(crate) use hints::Hints;
 pub(crate) use process::{Birth, ProcessLocal, without_signals};

@@ -28,7 +28,7 @@ unsafe fn commit_word(map: &MmapRaw, at: u64) -> &AtomicU32 {
 ///
 /// - `end` only rises. Bytes below it are committed: readers may hold references to them, and
 ///   nothing here writes to them.
-/// - `end` and `ready` are multiples of 16 and `end + 16 <= ready <= mapping length`.
+/// - `end` and `ready` are multiples of 16 and `end <= ready <= mapping length`.
 /// - Bytes below `ready` are backed by the file, so that storing to them cannot raise SIGBUS.
 pub(crate) struct WriteMap {
     map: MmapRaw,
@@ -46,6 +46,18 @@ impl WriteMap {
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Moves the end up to `to`: others have appended below it, under the same lock. False, and nothing
+    /// moves, if that is no place for an end here.
+    pub(crate) fn advance(&mut self, to: u64) -> bool {
+        let fits = to >= self.end && to.is_multiple_of(ALIGN) && to <= self.map.len() as u64;
+        if fits {
+            self.end = to;
+            // What others stored is backed.
+            self.ready = self.ready.max(to);
+        }
+        fits
     }
 
     #[inline]

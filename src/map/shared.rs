@@ -1,10 +1,13 @@
 //! The coordination page, mapped: named words and the protocols on them.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::append_lock::{Guarded, Seen, Token};
+use super::process::Birth;
 use super::word::Twin;
 use crate::dir::File;
 use crate::format::page;
@@ -70,6 +73,28 @@ impl PageMap {
                 .word(place)
                 .compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
+    }
+
+    /// The append lock's word.
+    #[inline]
+    pub(super) fn lock_word(&self) -> &AtomicU64 {
+        self.word(page::LOCK)
+    }
+
+    /// What the append lock's word says.
+    pub(crate) fn seen_lock(&self) -> Seen {
+        Seen::of_word(self.load(page::LOCK))
+    }
+
+    /// A value that belongs to who holds the append lock, of which `token` is this process's. `None` if
+    /// the page may not be written to: then nobody here holds it, ever.
+    pub(crate) fn guard<T>(
+        self: &Arc<Self>,
+        token: Token,
+        birth: Birth,
+        value: T,
+    ) -> Option<Guarded<T>> {
+        self.writable.then(|| Guarded::new(self.clone(), token, birth, value))
     }
 
     #[inline]

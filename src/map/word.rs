@@ -59,6 +59,7 @@ pub(crate) fn publish<W: Word<u32>>(next: &W, this: &W, bits: u32) {
     if !broken!("no_zero_word") {
         next.store_relaxed(0);
     }
+    hook!("publish.zeroed");
     this.store_release(bits);
 }
 
@@ -94,6 +95,7 @@ impl<W: Word<u64>> Twin<'_, W> {
         for (word, value) in copy.into_iter().zip(values) {
             word.store_relaxed(value);
         }
+        hook!("end.half_stored");
         // Pairs with the first fence in `load`.
         self.turn.store_release(turn);
     }

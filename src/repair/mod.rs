@@ -138,7 +138,7 @@ impl Repair {
         }
         let _gate = match self.dry_run {
             true => Gate::look(&dir).map(|()| None)?,
-            false => Some(Gate::pass(&dir, MODE)?),
+            false => Some(Gate::pass_alone(&dir, MODE)?),
         };
         let set_aside = find::find(&dir)?;
         let mut repaired = Repaired { quarantine: None, set_aside };

@@ -16,7 +16,7 @@ use crate::format::name::SegmentName;
 use crate::map::End;
 use crate::shared::Page;
 
-pub(crate) use walk::{check_names, survey};
+pub(crate) use walk::{check_names, run as walk_run, survey};
 
 /// What opening a log found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Recovery {
     pub clean: bool,
     /// Only processes had died: what they had appended was still there, synced or not.
     pub live: bool,
+    /// Other processes had the log open: there was nothing to recover.
+    pub joined: bool,
     /// Bytes of segments that were read to find the end and what lies behind it, in all passes.
     pub scanned_bytes: u64,
     /// Records found lost on the way, in ascending order. What lies below the last durable position

@@ -261,7 +261,7 @@ impl Surveyor<'_> {
 /// Walks valid frames; `at` and `seq` end where the first stands that is none, or at the cut. Each
 /// mark's claim, no higher than its own place, goes to `claim`. `None` where a later version wrote a
 /// frame that must not be passed over.
-pub(super) fn run<S: Source>(
+pub(crate) fn run<S: Source>(
     source: &mut S,
     rules: &Rules,
     at: &mut u64,

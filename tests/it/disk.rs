@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use maplog::{ErrorKind, Log, Result};
 use tempfile::TempDir;
@@ -60,7 +61,12 @@ impl Disk {
     /// have a file of it open.
     pub fn mount_again(&self) {
         let point = self.path().to_str().unwrap();
-        run("umount", &[point]).unwrap();
+        // For a moment a program that another test starts has copies of all that is open here.
+        let since = Instant::now();
+        while let Err(busy) = run("umount", &[point]) {
+            assert!(since.elapsed() < Duration::from_secs(10), "{busy}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
         run("mount", &["-o", "loop", self.image().to_str().unwrap(), point]).unwrap();
     }
 

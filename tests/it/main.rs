@@ -18,6 +18,7 @@ mod golden;
 mod house;
 mod kill;
 mod kinds;
+mod many;
 mod policies;
 mod repair;
 mod strace;

@@ -7,6 +7,8 @@ use crate::text::{Grouped, counted};
 /// Counts what was appended, and for how long.
 pub(super) struct Tally {
     since: Instant,
+    records: u64,
+    /// From the first of them to behind the last; records of others may lie between.
     first_seq: u64,
     next_seq: u64,
     bytes: u64,
@@ -24,11 +26,15 @@ pub(super) enum Durability {
 
 impl Tally {
     pub(super) fn new(next_seq: u64) -> Self {
-        Tally { since: Instant::now(), first_seq: next_seq, next_seq, bytes: 0 }
+        Tally { since: Instant::now(), records: 0, first_seq: next_seq, next_seq, bytes: 0 }
     }
 
     #[inline]
     pub(super) fn add(&mut self, seq: u64, bytes: usize) {
+        if self.records == 0 {
+            self.first_seq = seq;
+        }
+        self.records += 1;
         self.next_seq = seq + 1;
         self.bytes += bytes as u64;
     }
@@ -36,7 +42,7 @@ impl Tally {
     /// How the command ends that appended all it was given.
     pub(super) fn summary(&self, durability: Durability) -> String {
         let took = self.since.elapsed();
-        let rate = self.records() as f64 / took.as_secs_f64().max(1e-9);
+        let rate = self.records as f64 / took.as_secs_f64().max(1e-9);
         format!(
             "{}, {} in {} ({} records/s), {}{}",
             self.appended(),
@@ -54,12 +60,12 @@ impl Tally {
     }
 
     fn appended(&self) -> String {
-        let records = counted(self.records(), "record");
-        format!("appended {records} ({}..{})", self.first_seq, self.next_seq)
-    }
-
-    fn records(&self) -> u64 {
-        self.next_seq - self.first_seq
+        let records = counted(self.records, "record");
+        let (first, next) = (self.first_seq, self.next_seq);
+        match next - first - self.records {
+            0 => format!("appended {records} ({first}..{next})"),
+            others => format!("appended {records} ({first}..{next}, {others} of them by others)"),
+        }
     }
 
     fn phrase(&self, durability: Durability) -> String {
@@ -76,7 +82,7 @@ impl Tally {
             Durability::Below(seq) if seq > self.first_seq => {
                 ": a power cut may take the rest; --sync makes it durable"
             }
-            Durability::Below(_) if self.records() > 0 => {
+            Durability::Below(_) if self.records > 0 => {
                 ": a power cut may take them; --sync makes them durable"
             }
             _ => "",
@@ -122,9 +128,17 @@ mod tests {
             (5, 9, Durability::Unknown, "not known to be durable"),
         ];
         for (first_seq, next_seq, durability, expected) in cases {
-            let tally = Tally { first_seq, next_seq, ..Tally::new(0) };
+            let records = next_seq - first_seq;
+            let tally = Tally { records, first_seq, next_seq, ..Tally::new(0) };
             let summary = tally.summary(durability);
             assert!(summary.ends_with(&format!(" records/s), {expected}")), "{summary}");
         }
+    }
+
+    #[test]
+    fn the_line_tells_own_records_from_those_of_others_between_them() {
+        let mut tally = Tally::new(3);
+        [4, 5, 9].into_iter().for_each(|seq| tally.add(seq, 1));
+        assert_eq!(tally.appended(), "appended 3 records (4..10, 3 of them by others)");
     }
 }

@@ -62,22 +62,45 @@ fn a_line_is_in_the_log_before_the_next_is_typed() {
 }
 
 #[test]
-fn a_log_that_another_process_appends_to_is_refused_and_can_be_read() {
+fn a_log_that_another_process_appends_to_is_appended_to() {
     let here = Scratch::new();
     let mut other = here.command(&["append", "log"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = other.stdin.take().unwrap();
     input.write_all(b"first\n").unwrap();
     wait_for(&here, b"first\n");
-    here.run(&["append", "log"]).assert_refused(
-        2,
-        "the log is open to append in another process: log; end that process first; \
-         `maplog cat` and `maplog stat` work meanwhile",
-    );
-    assert_eq!(here.stat("records"), "1");
+    assert!(here.append(&["log"], b"second\n").starts_with("appended 1 record (1..2), "));
+    assert_eq!(here.stat("records"), "2");
+    input.write_all(b"third\n").unwrap();
     drop(input);
-    assert_eq!(other.wait().unwrap().code(), Some(0));
-    here.append(&["log"], b"second\n");
-    assert_eq!(here.cat(&["log"]), b"first\nsecond\n");
+    let ran = Ran::from(other.wait_with_output().unwrap());
+    assert!(ran.text().starts_with("appended 2 records (0..3, 1 of them by others), "), "{ran:?}");
+    assert_eq!(here.cat(&["log"]), b"first\nsecond\nthird\n");
+}
+
+#[test]
+fn several_at_once_lose_nothing() {
+    let here = Scratch::new();
+    let lines = |of: u64| -> Vec<u8> {
+        (0..2000).flat_map(|line| format!("{of} {line}\n").into_bytes()).collect()
+    };
+    let all: Vec<_> = (0..4)
+        .map(|of| {
+            let mut one = here.command(&["append", "log"]).stdin(Stdio::piped()).spawn().unwrap();
+            let mut input = one.stdin.take().unwrap();
+            (std::thread::spawn(move || input.write_all(&lines(of)).unwrap()), one)
+        })
+        .collect();
+    for (typing, one) in all {
+        typing.join().unwrap();
+        let ran = Ran::from(one.wait_with_output().unwrap());
+        assert!(ran.text().starts_with("appended 2,000 records ("), "{ran:?}");
+    }
+    let text = String::from_utf8(here.cat(&["log"])).unwrap();
+    for of in 0..4 {
+        let of_one = text.lines().filter(|line| line.starts_with(&format!("{of} ")));
+        let numbers = of_one.map(|line| line[2..].parse::<u64>().unwrap());
+        assert!(numbers.eq(0..2000), "lines of {of}");
+    }
 }
 
 #[test]

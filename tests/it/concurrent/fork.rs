@@ -196,6 +196,11 @@ fn holds_a_writer() {
     assert_eq!(slot.unwrap().commit().unwrap(), 1);
     let mut writer = Some(writer);
     assert!(in_a_child(Doubling::Fork, || drop(writer.take())).success());
+    // What the child dropped gave nothing back.
+    let others = std::thread::scope(|scope| {
+        scope.spawn(|| log.try_writer().map(|writer| writer.is_some()).unwrap()).join()
+    });
+    assert!(!others.unwrap());
     assert_eq!(writer.unwrap().append(payload(0, 2)).unwrap(), 2);
     let reader = log.reader();
     assert!(

@@ -80,8 +80,9 @@ pub fn log_of_parent() -> std::path::PathBuf {
     std::env::var("MAPLOG_TEST_LOG").unwrap().into()
 }
 
+/// True while some process has the log open to append.
 pub fn is_in_use(log: &Path) -> bool {
-    match open(log) {
+    match maplog::repair(log).dry_run(true).run() {
         Ok(_) => false,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
@@ -103,17 +104,24 @@ fn holder() {
 }
 
 #[test]
-fn a_second_process_gets_in_use_until_the_first_has_closed() {
+fn a_second_process_joins_the_first_and_the_last_closes() {
     let home = tempdir();
     let mut holder = Other::start("concurrent::processes::holder", home.path());
     holder.wait_for("open");
-    assert!(is_in_use(home.path()) && is_in_use(home.path()));
+    assert!(is_in_use(home.path()));
     assert_eq!(read(home.path()).unwrap().next_seq(), 1, "reading needs no lock");
+    let log = open(home.path()).unwrap();
+    assert!(log.recovery().joined && log.recovery().clean);
+    assert_eq!(log.append("second").unwrap(), 1);
     holder.tell();
     holder.wait_for("closed");
+    assert!(is_in_use(home.path()));
+    assert_eq!(log.append("third").unwrap(), 2);
+    log.close().unwrap();
+    assert!(!is_in_use(home.path()));
     let log = open(home.path()).unwrap();
-    assert!(log.recovery().clean);
-    assert_eq!(log.append("second").unwrap(), 1);
+    assert!(log.recovery().clean && !log.recovery().joined);
+    assert_eq!((log.next_seq(), log.durable_seq()), (3, 3));
     holder.tell();
     holder.end();
 }

@@ -1,22 +1,21 @@
-//! Appending: one record, a batch, or in place; growing the file and rolling to a new segment.
+//! Appending: one record, a batch, or in place; marks.
 //!
 //! Only it may write frames. Does not know: who reads, when anything is durable.
 
-use std::ops::Range;
-use std::sync::Arc;
+mod extend;
 
-use crate::create::{Created, NewSegment, create, now_nanos};
+use std::ops::Range;
+
+use crate::create::{Created, now_nanos};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{
     EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MARK_EVERY_BYTES, MARK_FRAME_BYTES, MAX_PAYLOAD,
     MAX_SEQ, Mark, frame_bytes,
 };
-use crate::format::header::{HEADER_BYTES as DATA_START, Reason};
-use crate::format::name::SegmentName;
+use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::home::{Home, Unsynced};
 use crate::map::End;
-use crate::segment::SegmentFile;
-use crate::survey::Plan;
+use crate::shared::Marks;
 use crate::sync::Syncer;
 use crate::tip::TipSegment;
 
@@ -32,62 +31,55 @@ const fn max_frames(segment_bytes: u64) -> u64 {
     segment_bytes - DATA_START - MARK_FRAME_BYTES - EMPTY_FRAME_BYTES
 }
 
-/// The state that the append lock guards.
+/// The state that the append lock guards: this process's knowledge of where the log ends. What other
+/// processes did is taken in by [`catch_up`](Self::catch_up).
 pub(crate) struct Appender {
     tip: Tip,
     next_seq: u64,
-    /// The end's offset from which on a mark is due.
-    mark_at: u64,
-    /// The durable position that the last mark carries.
-    marked_durable: u64,
-    /// The highest segment id seen in the directory.
-    last_id: u64,
+    marks: Marks,
     epoch: u64,
 }
 
 enum Tip {
-    /// As it was found; the first append makes it ready.
-    Found {
-        end: End,
-        plan: Plan,
-    },
+    /// The log ends in a segment that is not mapped here; the first append makes it ready.
+    Away(End),
+    /// Something ended so that nobody knows how: the files tell.
+    Unsettled,
     Open(TipSegment),
 }
 
 impl Appender {
-    /// `last_id` is the highest segment id in the directory, whether it counts or not.
-    pub(crate) fn new(end: End, plan: Plan, epoch: u64, last_id: u64) -> Self {
-        let next_seq = end.seq;
-        Appender {
-            tip: Tip::Found { end, plan },
-            next_seq,
-            mark_at: 0,
-            marked_durable: 0,
-            last_id,
-            epoch,
-        }
+    /// That of a process which did not append yet.
+    pub(crate) fn new(end: End, epoch: u64) -> Self {
+        let marks = Marks { due_at: 0, durable_seq: 0 };
+        Appender { tip: Tip::Away(end), next_seq: end.seq, marks, epoch }
     }
 
     /// For a log whose first segment was made just now.
     pub(crate) fn of_new_log(created: Created, unsynced: &mut Unsynced) -> Self {
-        let name = created.file.name;
+        let base_seq = created.file.name.base_seq;
         let open = TipSegment::new(created);
-        unsynced.append_to(&open.file);
-        Appender {
-            epoch: open.file.header.epoch,
-            tip: Tip::Open(open),
-            next_seq: name.base_seq,
-            mark_at: 0,
-            marked_durable: 0,
-            last_id: name.id,
-        }
+        unsynced.add(&open.file);
+        let end = End { segment_id: open.file.name.id, offset: open.map.end(), seq: base_seq };
+        let epoch = open.file.header.epoch;
+        Appender { tip: Tip::Open(open), ..Self::new(end, epoch) }
     }
 
-    /// How the log was found, until the first append.
-    pub(crate) fn found_plan(&self) -> Option<Plan> {
-        match self.tip {
-            Tip::Found { plan, .. } => Some(plan),
-            Tip::Open(_) => None,
+    /// Takes in what others did since this process had the lock.
+    pub(crate) fn catch_up(&mut self, home: &Home) {
+        let page = home.page();
+        let end = page.end();
+        self.next_seq = end.seq;
+        self.marks = page.marks();
+        self.epoch = page.epoch();
+        let goes_on = match &mut self.tip {
+            Tip::Open(open) if open.file.name.id == end.segment_id => open.map.advance(end.offset),
+            _ => false,
+        };
+        if page.intent().is_some() {
+            self.tip = Tip::Unsettled;
+        } else if !goes_on {
+            self.tip = Tip::Away(end);
         }
     }
 
@@ -149,7 +141,7 @@ impl Appender {
                 let from = open.map.end() + HEADER_BYTES;
                 open.map.unpublished(from..from + len).unwrap_or_default()
             }
-            Tip::Found { .. } => &[],
+            Tip::Away(_) | Tip::Unsettled => &[],
         }
     }
 
@@ -160,7 +152,7 @@ impl Appender {
                 let from = open.map.end() + HEADER_BYTES;
                 open.map.unpublished_mut(from..from + len).unwrap_or_default()
             }
-            Tip::Found { .. } => &mut [],
+            Tip::Away(_) | Tip::Unsettled => &mut [],
         }
     }
 
@@ -196,7 +188,7 @@ impl Appender {
     fn open(&mut self, home: &Home) -> Result<&mut TipSegment> {
         match &mut self.tip {
             Tip::Open(open) => Ok(open),
-            Tip::Found { .. } => Err(out_of_bounds(home)),
+            Tip::Away(_) | Tip::Unsettled => Err(out_of_bounds(home)),
         }
     }
 
@@ -232,7 +224,7 @@ impl Appender {
                 open.map.end() + room + EMPTY_FRAME_BYTES <= open.map.ready()
                     && self.next_seq + records - 1 <= MAX_SEQ
             }
-            Tip::Found { .. } => false,
+            Tip::Away(_) | Tip::Unsettled => false,
         }
     }
 
@@ -240,9 +232,10 @@ impl Appender {
     fn mark_is_due(&self, home: &Home) -> bool {
         match &self.tip {
             Tip::Open(open) => {
-                open.map.end() >= self.mark_at || home.page().durable_seq() != self.marked_durable
+                open.map.end() >= self.marks.due_at
+                    || home.page().durable_seq() != self.marks.durable_seq
             }
-            Tip::Found { .. } => true,
+            Tip::Away(_) | Tip::Unsettled => true,
         }
     }
 
@@ -252,122 +245,11 @@ impl Appender {
         let seq = self.next_seq;
         let open = self.open(home)?;
         open.write(Kind::Mark, seq, &payload).ok_or_else(|| out_of_bounds(home))?;
-        self.mark_at = self.open(home)?.map.end() + MARK_EVERY_BYTES;
-        self.marked_durable = durable_seq;
+        let due_at = self.open(home)?.map.end() + MARK_EVERY_BYTES;
+        self.marks = Marks { due_at, durable_seq };
+        home.page().set_marks(self.marks);
         self.committed(home, 0);
         Ok(())
-    }
-
-    #[cold]
-    fn extend(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
-        if self.next_seq + records - 1 > MAX_SEQ {
-            let full = home.error(ErrorKind::OutOfRange, "the log has used all sequence numbers");
-            return Err(full.at_seq(self.next_seq));
-        }
-        match &mut self.tip {
-            Tip::Found { end, plan: Plan::GoOn { .. } } => {
-                let end = *end;
-                self.go_on(home, syncer, end)
-            }
-            Tip::Found { plan: Plan::Fresh, .. } => self.start_afresh(home, syncer, room),
-            Tip::Open(open) => {
-                let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
-                if needed <= open.file.header.segment_bytes {
-                    open.grow(home.dir(), needed)
-                } else {
-                    self.roll(home, room)
-                }
-            }
-        }
-    }
-
-    /// Appends go on in the segment that the log was found to end in.
-    fn go_on(&mut self, home: &Home, syncer: &Syncer, end: End) -> Result<()> {
-        let fault =
-            |source| home.io_error("opening the last segment", source).in_segment(end.segment_id);
-        let file = match home.unsynced.lock().segment(end.segment_id) {
-            Some(file) => file,
-            None => {
-                let base_seq =
-                    home.site.base_seq(end.segment_id).ok_or_else(|| out_of_bounds(home))?;
-                let name = SegmentName { id: end.segment_id, base_seq };
-                Arc::new(SegmentFile::open_to_write(home.dir(), name)?)
-            }
-        };
-        let open = TipSegment::go_on(file.clone(), end.offset).map_err(fault)?;
-        if !broken!("slot_not_reopened") {
-            // What was found becomes durable, and the slot says so: the evidence must not end with the
-            // page that told of it. After a clean close there is nothing to sync.
-            syncer.sync(home)?;
-            syncer.reopen(home, &file)?;
-        }
-        home.unsynced.lock().append_to(&file);
-        self.tip = Tip::Open(open);
-        // What follows is told from what a dead process may have left behind the end: the mark moves
-        // every later frame to another place than its own had.
-        self.mark_at = 0;
-        Ok(())
-    }
-
-    /// The log ended unclean: nothing is written into what was found. What is durable when this
-    /// returns is the new segment's name, so that its epoch is never given twice.
-    fn start_afresh(&mut self, home: &Home, syncer: &Syncer, room: u64) -> Result<()> {
-        // So that the new segment's slot says that all before it was durable.
-        syncer.sync(home)?;
-        let epoch = self.epoch.checked_add(1);
-        let epoch = epoch.ok_or_else(|| used_up(home, "the log has used all epochs"))?;
-        let created = self.create(home, Reason::Recovery, epoch, room)?;
-        self.adopt(home, created);
-        home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
-        self.epoch = epoch;
-        home.page().set_epoch(epoch);
-        home.page().fresh_is_done();
-        self.committed(home, 0);
-        Ok(())
-    }
-
-    fn roll(&mut self, home: &Home, room: u64) -> Result<()> {
-        let created = self.create(home, Reason::Roll, self.epoch, room)?;
-        let next_seq = self.next_seq;
-        if let Tip::Open(old) = &mut self.tip {
-            // A courtesy to readers; what ends the segment is its successor's name.
-            let _fits = old.write_end(next_seq);
-        }
-        hook!("roll.ended");
-        home.unsynced.lock().names = true;
-        self.adopt(home, created);
-        self.committed(home, 0);
-        Ok(())
-    }
-
-    fn create(&mut self, home: &Home, reason: Reason, epoch: u64, room: u64) -> Result<Created> {
-        home.check_place()?;
-        let page = home.page();
-        let id = self.last_id.checked_add(1);
-        let new = NewSegment {
-            id: id.ok_or_else(|| used_up(home, "the log has used all segment ids"))?,
-            base_seq: self.next_seq,
-            reason,
-            epoch,
-            log_id: home.log_id,
-            segment_bytes: home.segment_bytes,
-            durable_seq: page.durable_seq(),
-            first_seq: page.first_seq(),
-            room: room + MARK_FRAME_BYTES + EMPTY_FRAME_BYTES,
-            mode: home.mode,
-        };
-        create(home.dir(), page, &new)
-    }
-
-    /// A new segment has its name: appends go there and nowhere else.
-    fn adopt(&mut self, home: &Home, created: Created) {
-        let name = created.file.name;
-        let open = TipSegment::new(created);
-        home.site.add(home.page(), name);
-        home.unsynced.lock().append_to(&open.file);
-        self.last_id = name.id;
-        self.mark_at = 0;
-        self.tip = Tip::Open(open);
     }
 }
 
@@ -375,12 +257,6 @@ impl Appender {
 fn too_large(home: &Home, len: u64, limit: u64) -> Error {
     let text = format!("a record of {len} bytes, of at most {limit} with segments of this size");
     Error::new(ErrorKind::TooLarge, text).at_path(home.dir().path())
-}
-
-/// Nobody appends so much: the number was forged.
-#[cold]
-fn used_up(home: &Home, what: &'static str) -> Error {
-    home.error(ErrorKind::OutOfRange, what)
 }
 
 /// Room was made before anything is written, so this says that this crate counted wrong: the record

@@ -1,0 +1,155 @@
+//! maplog. A run is over before a log would be synced by itself, so it is told not to: what was touched
+//! beforehand would have to be written too.
+
+use std::fs::OpenOptions;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use maplog::{Log, SyncPolicy, Writer};
+use rustix::fs::FallocateFlags;
+use rustix::mm::Advice;
+
+use super::tail::Tail;
+use super::{End, Missing, Side, Way};
+use crate::plan::Plan;
+
+/// For the segment's header and the pages that an appender wants ahead.
+const HEADER_BYTES: u64 = 512 * 1024;
+
+/// All that a run sends stays in one segment.
+fn segment_bytes(plan: &Plan, sends_back: bool) -> u64 {
+    match sends_back && plan.measure.is_throughput() {
+        // The greeting.
+        true => HEADER_BYTES,
+        false => HEADER_BYTES + plan.room_bytes() as u64,
+    }
+}
+
+/// A log for each direction.
+pub struct Maplog;
+
+impl Way for Maplog {
+    type End = LogEnd;
+
+    /// A reader that naps would be measured, not one that is woken.
+    const SLEEPS: bool = false;
+    const SHARES_MEMORY: bool = true;
+    const SPINS_FOR_THROUGHPUT: bool = true;
+
+    fn open(_plan: &Plan) -> Result<Self, Missing> {
+        Ok(Maplog)
+    }
+
+    fn settings(&self) -> String {
+        "CRC-32 on both sides; a file on the disk, not synced while it is measured".to_owned()
+    }
+
+    #[allow(unsafe_code)]
+    fn into_end(self, side: Side, plan: &Plan) -> LogEnd {
+        let (sends, receives) = match side {
+            Side::First => ("there", "back"),
+            Side::Second => ("back", "there"),
+        };
+        let [sends, receives] = [sends, receives].map(|name| plan.dir.join(name));
+        let options = Log::options()
+            .sync(SyncPolicy::Manual)
+            .segment_bytes(segment_bytes(plan, side == Side::Second));
+        // SAFETY: the directory is the bench's own. `touch` makes a file longer by zeros, as the log does.
+        let log = unsafe { options.open(&sends) }.expect("a new log");
+        // The writer borrows from the log; both stay until the process ends.
+        let log: &'static Log = Box::leak(Box::new(log));
+        let writer = log.writer().expect("a free lock");
+        let receive_bytes = segment_bytes(plan, side == Side::First);
+        LogEnd { writer, sends, receives, receive_bytes, tail: None }
+    }
+
+    /// Less one for the greeting.
+    fn capacity(plan: &Plan) -> u64 {
+        plan.room_messages() - 1
+    }
+}
+
+pub struct LogEnd {
+    writer: Writer<'static>,
+    sends: PathBuf,
+    receives: PathBuf,
+    receive_bytes: u64,
+    tail: Option<Tail>,
+}
+
+impl LogEnd {
+    #[inline]
+    fn tail(&mut self) -> &mut Tail {
+        self.tail.as_mut().expect("attached")
+    }
+}
+
+impl End for LogEnd {
+    fn attach(&mut self) {
+        self.tail = Some(Tail::open(&self.receives, self.receive_bytes));
+    }
+
+    /// An appender allocates and touches pages as it goes, a reader touches them when it gets there.
+    /// Here both are done with all of them before, in the mappings that the log itself uses.
+    fn warm(&mut self) {
+        touch(&self.sends, Advice::LinuxPopulateWrite);
+        touch(&self.receives, Advice::LinuxPopulateRead);
+    }
+
+    #[inline]
+    fn send(&mut self, message: &[u8]) {
+        self.writer.append(message).expect("room");
+    }
+
+    #[inline]
+    fn poll(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
+        match self.tail().try_recv() {
+            Some(data) => {
+                take(data);
+                1
+            }
+            None => 0,
+        }
+    }
+
+    fn wait(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
+        take(self.tail().recv());
+        1
+    }
+}
+
+/// Allocates a log's segment whole and puts all its pages into this process's page table.
+#[allow(unsafe_code)]
+fn touch(log: &Path, advice: Advice) {
+    let segment = segment_of(log);
+    let mappings = own_mappings(&segment);
+    assert!(!mappings.is_empty(), "{} is mapped", segment.display());
+    let file = OpenOptions::new().write(true).open(&segment).expect("the log's segment");
+    for mapping in mappings {
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, mapping.len() as u64)
+            .expect("room");
+        let base = std::ptr::with_exposed_provenance_mut(mapping.start);
+        // SAFETY: the range is one mapping of this process, and populating it changes no byte.
+        let touched = unsafe { rustix::mm::madvise(base, mapping.len(), advice) };
+        touched.expect("pages (Linux 5.14)");
+    }
+}
+
+/// The one segment file of a log.
+pub fn segment_of(log: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(log).expect("the log's directory");
+    let mut files = entries.map(|entry| entry.expect("an entry").path());
+    files.find(|path| path.extension().is_some_and(|end| end == "seg")).expect("a segment")
+}
+
+/// Where this process has mapped `file`.
+fn own_mappings(file: &Path) -> Vec<Range<usize>> {
+    let file = file.canonicalize().expect("a file that exists");
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    let of_file = maps.lines().filter(|line| line.ends_with(&*file.to_string_lossy()));
+    let range = |line: &str| {
+        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
+    };
+    of_file.map(|line| range(line).expect("two addresses")).collect()
+}

@@ -1,0 +1,73 @@
+//! What a sync left in doubt whose outcome nobody alive was told, written again in place.
+//!
+//! If a process dies inside a sync that fails, its descriptor was told of the error, and those opened
+//! later never are. Pages count as clean then that never reached the disk. So every byte from the
+//! durable position to the end is stored again as it stands, which makes its page dirty, and then
+//! checked: what is dirty is not read back from the disk, so what is valid now is what the next sync
+//! writes. No committed byte changes (G9). Does not know: who syncs.
+
+use crate::dir;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::PAGE_BYTES;
+use crate::format::header::HEADER_BYTES as DATA_START;
+use crate::home::Home;
+use crate::map::End;
+use crate::scan::Rules;
+use crate::segment::SegmentFile;
+use crate::survey::{Span, walk_run};
+
+/// Stores everything below `end` again that is not known to be durable. An error says that some of it
+/// cannot be had any more.
+pub(crate) fn store_again(home: &Home, end: End) -> Result<()> {
+    let page = home.page();
+    let durable_seq = page.durable_seq();
+    let (shares, _) = home.site.shares(page)?;
+    let in_doubt = |span: &&Span| span.end_seq > durable_seq && span.name.id <= end.segment_id;
+    for span in shares.iter().filter(in_doubt) {
+        let Some(file) = home.unsynced.lock().segment(span.name.id) else { continue };
+        let until = (span.name.id == end.segment_id).then_some(end);
+        store_segment(home, span, &file, durable_seq, until)?;
+    }
+    Ok(())
+}
+
+/// One segment, up to where the log ends in it, or as far as it is used.
+fn store_segment(
+    home: &Home,
+    span: &Span,
+    file: &SegmentFile,
+    durable_seq: u64,
+    until: Option<End>,
+) -> Result<()> {
+    let fault = |source| home.io_error("storing a segment again", source).in_segment(span.name.id);
+    let noted = file.slots().map_err(fault)?.newest();
+    let start = noted.filter(|slot| {
+        slot.durable_offset >= DATA_START && slot.durable_seq <= durable_seq.max(span.name.base_seq)
+    });
+    let (from, seq) = start
+        .map_or((DATA_START, span.name.base_seq), |slot| (slot.durable_offset, slot.durable_seq));
+    let used = file.pread().and_then(|mut source| source.last_used(from)).map_err(fault)?;
+    let to = until.map_or(used, |end| end.offset);
+    let mut buffer = [0; PAGE_BYTES as usize];
+    let mut at = from;
+    while at < to {
+        // Not a byte behind the end: that is the appender's.
+        let bytes = (PAGE_BYTES - at % PAGE_BYTES).min(to - at) as usize;
+        dir::read_at(&file.file, at, &mut buffer[..bytes]).map_err(fault)?;
+        dir::write_at(&file.file, at, &buffer[..bytes]).map_err(fault)?;
+        at += bytes as u64;
+    }
+    let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
+    let (mut at, mut found) = (from, seq);
+    let mut source = file.pread().map_err(fault)?.below(to);
+    walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {}).map_err(fault)?;
+    let wanted = until.map_or(span.end_seq, |end| end.seq);
+    if found < wanted {
+        let text = format!("a sync failed unseen, and {} records are gone", wanted - found);
+        return Err(Error::new(ErrorKind::Damaged, text)
+            .at_path(home.dir().path())
+            .in_segment(span.name.id)
+            .at_seq(found));
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Processes that die by SIGKILL with the append lock while another has the log open: it takes over,
+//! loses nothing that was returned and shows nothing that was half done. G1, G4, G5, G10 and attacks
+//! 1, 3, 6 and 12.
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
+use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
+use crate::{ErrorKind, Log};
+
+/// Appends the next record, whatever number that is.
+fn append_next(log: &Log) -> u64 {
+    let mut writer = log.writer().unwrap();
+    let seq = log.next_seq();
+    assert_eq!(writer.append(payload(seq)).unwrap(), seq);
+    seq
+}
+
+/// The survivor appends at once, and on; gives how long its first append took.
+fn survives(log: &Log, path: &Path, told: u64, batch: u64, place: &str) -> Duration {
+    let seen = check(path, told, batch);
+    let since = Instant::now();
+    let seq = append_next(log);
+    let waited = since.elapsed();
+    assert_eq!(seq, seen, "{place}: a reader had seen others");
+    // A mark came first, so that what follows stands where nothing of the dead process stood.
+    let page = log.core.home.page();
+    let frame = frame_bytes(payload(seq).len() as u64);
+    assert_eq!(page.marks().due_at, page.end().offset - frame + MARK_EVERY_BYTES, "{place}");
+    assert!(page.directory().is_multiple_of(2), "{place}: listings would never count");
+    for _ in 0..30 {
+        append_next(log);
+    }
+    let records = seq + 31;
+    for (seq, item) in (0..records).zip(&log.reader()) {
+        assert_eq!(item.unwrap().data(), payload(seq), "{place}");
+    }
+    assert_eq!(check(path, records, 1), records);
+    log.sync().unwrap();
+    assert_eq!(check(copy(path).path(), records, 1), records);
+    waited
+}
+
+struct Waits(Vec<Duration>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.sort();
+        if let [.., last] = self.0[..] {
+            let median = self.0[self.0.len() / 2];
+            println!("{} deaths under the lock: median {median:?}, longest {last:?}", self.0.len());
+        }
+    }
+}
+
+/// A process joins this one, works, and dies at the place.
+fn one_dies(waits: &mut Waits, work: &str, place: &str, batch: u64) {
+    let dir = tempdir();
+    let log = open(dir.path());
+    for _ in 0..batch {
+        append_next(&log);
+    }
+    let told = batch + killed(dir.path(), work, place);
+    waits.0.push(survives(&log, dir.path(), told, batch, place));
+    log.close().unwrap();
+    assert!(open(dir.path()).recovery().clean, "{place}");
+}
+
+#[test]
+fn g10_a_death_anywhere_in_an_append_leaves_the_lock_to_the_survivor() {
+    let mut waits = Waits(Vec::new());
+    let places = ["append.written", "publish.zeroed", "append.published", "end.half_stored"];
+    for place in places {
+        for count in [1, 2, 17] {
+            one_dies(&mut waits, "append", &format!("{place}:{count}"), 1);
+        }
+    }
+    for count in [1, 5] {
+        one_dies(&mut waits, "append", &format!("append.end_stored:{count}"), 1);
+        one_dies(&mut waits, "slot", &format!("slot.sealed:{count}"), 1);
+    }
+    for count in [1, 2, 3, 31] {
+        one_dies(&mut waits, "batch", &format!("batch.frame_written:{count}"), 3);
+    }
+}
+
+/// Attack 1, with a survivor: each step of growing and of rolling.
+#[test]
+fn g10_a_death_anywhere_in_a_roll_leaves_the_lock_to_the_survivor() {
+    let mut waits = Waits(Vec::new());
+    let places = [
+        "create.announced",
+        "create.before_rename",
+        "names.announced",
+        "names.changed",
+        "create.after_rename",
+        "roll.ended",
+        "create.marks_stored",
+        "create.intent_withdrawn",
+    ];
+    for place in places {
+        for count in [1, 3] {
+            one_dies(&mut waits, "append", &format!("{place}:{count}"), 1);
+        }
+    }
+    for place in ["grow.allocated", "grow.before_populate"] {
+        one_dies(&mut waits, "append", place, 1);
+    }
+}
+
+/// One dies with the lock, the next dies taking it over.
+#[test]
+fn g10_a_death_anywhere_in_a_takeover_leaves_the_lock_to_the_survivor() {
+    let mut waits = Waits(Vec::new());
+    let places = [
+        "takeover.inherited",
+        "takeover.announced",
+        "takeover.names_settled",
+        "takeover.epoch_stored",
+        "takeover.end_stored",
+    ];
+    let first = ["append.published:3", "create.announced", "names.changed", "roll.ended:2"];
+    for place in places {
+        for first in first {
+            let dir = tempdir();
+            let log = open(dir.path());
+            let before = append_next(&log) + 1;
+            let told = before + killed(dir.path(), "append", first);
+            assert_eq!(killed(dir.path(), "append", place), 0);
+            let both = format!("{first}, {place}");
+            waits.0.push(survives(&log, dir.path(), told, 1, &both));
+            log.close().unwrap();
+            assert!(open(dir.path()).recovery().clean, "{both}");
+        }
+    }
+}
+
+/// The fresh segment that is due after a power cut is made once, by who does not die.
+#[test]
+fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
+    let mut waits = Waits(Vec::new());
+    for place in [
+        "create.announced",
+        "names.changed",
+        "create.after_rename",
+        "afresh.epoch_stored",
+        "create.marks_stored",
+        "create.intent_withdrawn",
+    ] {
+        let dir = tempdir();
+        let told = killed(dir.path(), "append", "append.end_stored:12");
+        let cut = copy(dir.path());
+        let log = open(cut.path());
+        let epoch = log.epoch();
+        assert!(!log.recovery().live);
+        assert_eq!(killed(cut.path(), "append", place), 0);
+        waits.0.push(survives(&log, cut.path(), told, 1, place));
+        assert!(log.epoch() > epoch, "{place}");
+        log.close().unwrap();
+        assert!(open(cut.path()).recovery().clean, "{place}");
+    }
+}
+
+/// Attack 6, the reverse: a process killed inside a healthy fdatasync poisons nobody, and what it was
+/// to make durable the next sync does.
+#[test]
+fn g8_a_death_inside_a_sync_poisons_no_survivor() {
+    for place in ["sync.before_data:2", "sync.before_position:2"] {
+        let dir = tempdir();
+        let log = open(dir.path());
+        let before = append_next(&log) + 1;
+        let told = before + killed(dir.path(), "sync", place);
+        let next = log.next_seq();
+        assert!((told..=told + 1).contains(&next), "{place}: {told} {next}");
+        for _ in 0..3 {
+            append_next(&log);
+            assert_eq!(log.sync().unwrap(), log.next_seq(), "{place}");
+        }
+        log.close().unwrap();
+        let again = open(dir.path());
+        assert!(again.recovery().clean, "{place}: {:?}", again.recovery());
+        assert_eq!(again.recovery().copied, 0, "{place}");
+    }
+}
+
+/// Attack 6: a process died inside a sync, and all descriptors of this one are younger than that: it
+/// could not be told of an error. What is there is stored again; what is not there any more poisons.
+#[test]
+fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
+    for harmed in [false, true] {
+        let dir = tempdir();
+        let company = Company::join(dir.path());
+        assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
+        let log = open(dir.path());
+        assert!(log.recovery().joined);
+        assert_eq!((log.next_seq(), log.durable_seq()), (100, 0));
+        if harmed {
+            harm(dir.path(), 50);
+            let error = log.sync().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+            assert_eq!(log.append("more").unwrap_err().kind(), ErrorKind::Poisoned);
+            continue;
+        }
+        assert_eq!(log.sync().unwrap(), 100);
+        assert_eq!(check(copy(dir.path()).path(), 100, 1), 100);
+        append_next(&log);
+        log.close().unwrap();
+        drop(company);
+        let log = open(dir.path());
+        assert!(log.recovery().clean, "{:?}", log.recovery());
+        assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
+    }
+}
+
+/// A process that is alive keeps the lock, however long it takes.
+#[test]
+fn a_lock_held_elsewhere_is_waited_for_and_not_taken() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    #[allow(unsafe_code)]
+    // SAFETY: nobody else changes the files.
+    let hasty =
+        unsafe { Log::options().lock_timeout(Duration::from_millis(50)).open(dir.path()).unwrap() };
+    let (held, is_held) = mpsc::channel();
+    let (done, is_done) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let log = &log;
+        scope.spawn(move || {
+            let mut writer = log.writer().unwrap();
+            held.send(()).unwrap();
+            is_done.recv().unwrap();
+            writer.append("mine").unwrap();
+        });
+        is_held.recv().unwrap();
+        assert!(hasty.try_writer().unwrap().is_none());
+        let error = hasty.append("theirs").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LockTimeout, "{error}");
+        let error = hasty.writer().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LockTimeout, "{error}");
+        done.send(()).unwrap();
+        assert_eq!(hasty.append("theirs").unwrap(), 1);
+    });
+}
