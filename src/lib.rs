@@ -30,8 +30,10 @@ mod shared;
 mod wake;
 
 mod create;
+mod index;
 mod survey;
 
+mod probe;
 mod tip;
 mod view;
 

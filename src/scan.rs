@@ -3,13 +3,16 @@
 //! Only it may call a frame valid: for readers, recovery and verification alike, over mapped bytes
 //! or over a file. Does not know: files, segments, what to do about what it finds.
 
-use std::convert::Infallible;
+mod search;
 
-use crate::format::frame::{
-    CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind, Mark, seed, tie,
-};
+use std::convert::Infallible;
+use std::hint::black_box;
+
+use crate::format::frame::{CommitWord, HEADER_BYTES, Header, Kind, Mark, seed, tie};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::{ALIGN, crc32};
+
+pub(crate) use search::{Resync, number_at, single_at};
 
 /// Bytes of one segment, from wherever.
 pub(crate) trait Source {
@@ -36,6 +39,18 @@ impl<'a> Frames<'a> {
     pub(crate) fn bytes(self, at: u64, len: u64) -> &'a [u8] {
         let from = (at - DATA_START) as usize;
         &self.0[from..from + len as usize]
+    }
+
+    /// Asks for memory that is about to be read, all of it at once: a walk would ask for each header only
+    /// when it knows the length before it.
+    #[inline]
+    pub(crate) fn prefetch(self, at: u64, bytes: u64) {
+        const LINE_BYTES: usize = 64;
+        let from = (at - DATA_START) as usize;
+        let until = self.0.len().min(from + bytes as usize);
+        for line in self.0.get(from..until).unwrap_or_default().chunks(LINE_BYTES) {
+            black_box(line[0]);
+        }
     }
 }
 
@@ -289,90 +304,6 @@ fn rest_of_batch<S: Source>(
 pub(crate) fn place_of<S: Source>(source: &mut S, at: u64) -> Result<(u64, u64), S::Fault> {
     let word = Header::decode(&source.sixteen(at)?).word;
     Ok((word.len(), at + word.frame_bytes()))
-}
-
-/// The search for the next valid frame behind damage.
-///
-/// Its work is bounded: however often it is asked about one segment, it stops looking once it has
-/// checksummed `budget` bytes in all; then the rest counts as lost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Resync {
-    budget: u64,
-    /// No frame begins here or behind.
-    until: u64,
-}
-
-/// How many times a segment's size may be checksummed in search of its frames.
-const BUDGET_SEGMENTS: u64 = 4;
-
-impl Resync {
-    pub(crate) fn new(segment_bytes: u64) -> Self {
-        Resync { budget: BUDGET_SEGMENTS * segment_bytes, until: u64::MAX }
-    }
-
-    /// The same search, of places below `until` only.
-    pub(crate) fn below(self, until: u64) -> Self {
-        Resync { until, ..self }
-    }
-
-    /// The place and sequence number of the first valid frame behind `from`, where the record
-    /// `seq` was expected. A candidate's number is at least `seq` and no higher than frames of 16
-    /// bytes from `from` on could have brought it.
-    pub(crate) fn next<S: Source>(
-        &mut self,
-        source: &mut S,
-        rules: &Rules,
-        from: u64,
-        seq: u64,
-    ) -> Result<Option<(u64, u64)>, S::Fault> {
-        let checked = Rules { check: true, ..*rules };
-        let mut at = from + ALIGN;
-        let until = self.until.min(source.limit());
-        while at < until && at + HEADER_BYTES <= source.limit() && self.budget > 0 {
-            let header = Header::decode(&source.sixteen(at)?);
-            let nearest = seq..=seq + (at - from) / EMPTY_FRAME_BYTES;
-            if may_start(&header) && nearest.contains(&header.seq()) {
-                let mut metered = Metered { source: &mut *source, checked_bytes: 0 };
-                let seen = look(&mut metered, &checked, at, header.seq())?;
-                self.budget = self.budget.saturating_sub(metered.checked_bytes);
-                if !matches!(seen, Seen::Vacant | Seen::Invalid(_)) {
-                    return Ok(Some((at, header.seq())));
-                }
-            }
-            at += ALIGN;
-        }
-        Ok(None)
-    }
-}
-
-/// A frame that can be the first behind damage: middle and last frames prove nothing by themselves.
-fn may_start(header: &Header) -> bool {
-    let kind = header.word.kind();
-    header.flags() == 0 && !matches!(kind, None | Some(Kind::Middle | Kind::Last | Kind::Refused))
-}
-
-/// Counts what is checksummed.
-struct Metered<'a, S> {
-    source: &'a mut S,
-    checked_bytes: u64,
-}
-
-impl<S: Source> Source for Metered<'_, S> {
-    type Fault = S::Fault;
-
-    fn limit(&self) -> u64 {
-        self.source.limit()
-    }
-
-    fn sixteen(&mut self, at: u64) -> Result<[u8; HEADER_BYTES as usize], S::Fault> {
-        self.source.sixteen(at)
-    }
-
-    fn crc(&mut self, from: u64, to: u64, seed: u32) -> Result<u32, S::Fault> {
-        // With the header, which the checksum covers too: a frame without payload is work as well.
-        self.checked_bytes += HEADER_BYTES + (to - from);
-        self.source.crc(from, to, seed)
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::thread;
 
 use super::*;
+use crate::format::frame::EMPTY_FRAME_BYTES;
 use crate::format::frame::MAX_SEQ;
 use crate::format::name::SegmentName;
 

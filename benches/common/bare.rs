@@ -120,47 +120,106 @@ impl Walk {
     }
 }
 
+const DATA_START: usize = 8192;
+const SALT_AT: usize = 72;
+const SINGLE: u32 = 1;
+const MARK: u32 = 6;
+const END: u32 = 5;
+
+/// A frame as it was found: kind, number, payload, and where the next one is.
+struct Frame<'a> {
+    kind: u32,
+    seq: u64,
+    payload: &'a [u8],
+    next: usize,
+}
+
+/// The frame at `at`, whose checksum must be right; `None` where none is.
+#[inline(always)]
+#[allow(unsafe_code)]
+fn frame(segment: &MmapRaw, salt: u64, at: usize) -> Option<Frame<'_>> {
+    if at + HEADER_BYTES > segment.len() {
+        return None;
+    }
+    // SAFETY: every offset read lies below the mapping's length, as was checked; the log is closed, so
+    // that nobody writes to it.
+    unsafe {
+        let frame = segment.as_ptr().add(at);
+        let word = frame.cast::<u32>().read();
+        let size = (word & 0x0FFF_FFFF) as usize;
+        let next = at + frame_bytes(size) as usize;
+        if word == 0 || next > segment.len() {
+            return None;
+        }
+        let place = (at / 16) as u32;
+        let seq = frame.add(8).cast::<u64>().read();
+        let seed = place.wrapping_mul(0x9E37_79B1)
+            ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
+            ^ (seq as u32).wrapping_mul(0xC2B2_AE3D).rotate_left(11)
+            ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
+            ^ salt as u32;
+        let payload = std::slice::from_raw_parts(frame.add(HEADER_BYTES), size);
+        let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+        hasher.update(payload);
+        assert!(hasher.finalize() == frame.add(4).cast::<u32>().read(), "checksum at {at}");
+        Some(Frame { kind: word >> 28, seq, payload, next })
+    }
+}
+
+#[allow(unsafe_code)]
+fn salt(segment: &MmapRaw) -> u64 {
+    assert!(segment.len() >= DATA_START, "a segment has a header");
+    // SAFETY: the header was just found to be inside the mapping, and nobody writes to it.
+    unsafe { segment.as_ptr().add(SALT_AT).cast::<u64>().read() }
+}
+
 /// Walks the frames of a log's segment file, header to header, and checks each checksum: what
 /// docs/format.md asks of a reader and no more.
-#[allow(unsafe_code)]
 pub fn walk_log(segment: &MmapRaw) -> Walk {
-    const DATA_START: usize = 8192;
-    const SALT_AT: usize = 72;
-    const SINGLE: u32 = 1;
-    const MARK: u32 = 6;
-    let len = segment.len();
-    assert!(len >= DATA_START, "a segment has a header");
-    let base = segment.as_ptr();
-    // SAFETY: every offset read lies below `len`, as asserted for the header and checked for each
-    // frame; the log is closed, so that nobody writes to it.
-    unsafe {
-        let salt = base.add(SALT_AT).cast::<u64>().read();
+    let mut walk = Walk::default();
+    walk_frames(segment, |frame, _| walk.add(frame.seq, frame.payload));
+    walk
+}
+
+#[inline(always)]
+fn walk_frames(segment: &MmapRaw, mut record: impl FnMut(&Frame<'_>, usize)) {
+    let salt = salt(segment);
+    let mut at = DATA_START;
+    while let Some(frame) = frame(segment, salt, at) {
+        match frame.kind {
+            SINGLE => record(&frame, at),
+            MARK => {}
+            END => break,
+            kind => panic!("kind {kind} at {at}"),
+        }
+        at = frame.next;
+    }
+}
+
+/// The place of every record of a log: its segment and its offset there.
+pub struct Table {
+    salts: Vec<u64>,
+    places: Vec<(u32, u32)>,
+}
+
+impl Table {
+    pub fn of(segments: &[MmapRaw]) -> Self {
+        let mut places = Vec::new();
+        for (index, segment) in segments.iter().enumerate() {
+            walk_frames(segment, |_, at| places.push((index as u32, (at / HEADER_BYTES) as u32)));
+        }
+        Table { salts: segments.iter().map(salt).collect(), places }
+    }
+
+    /// Reads and checks the records of these numbers, in this order.
+    pub fn get_all(&self, segments: &[MmapRaw], order: &[u32]) -> Walk {
         let mut walk = Walk::default();
-        let mut at = DATA_START;
-        while at + HEADER_BYTES <= len {
-            let frame = base.add(at);
-            let word = frame.cast::<u32>().read();
-            let size = (word & 0x0FFF_FFFF) as usize;
-            let next = at + frame_bytes(size) as usize;
-            if word == 0 || next > len {
-                break;
-            }
-            let place = (at / 16) as u32;
-            let seq = frame.add(8).cast::<u64>().read();
-            let seed = place.wrapping_mul(0x9E37_79B1)
-                ^ (word ^ (salt >> 32) as u32).wrapping_mul(0x85EB_CA77)
-                ^ (seq as u32).wrapping_mul(0xC2B2_AE3D).rotate_left(11)
-                ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
-                ^ salt as u32;
-            let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-            hasher.update(std::slice::from_raw_parts(frame.add(HEADER_BYTES), size));
-            assert!(hasher.finalize() == frame.add(4).cast::<u32>().read(), "checksum at {at}");
-            match word >> 28 {
-                SINGLE => walk.add(seq, std::slice::from_raw_parts(frame.add(HEADER_BYTES), size)),
-                MARK => {}
-                kind => panic!("kind {kind} at {at}"),
-            }
-            at = next;
+        for seq in order {
+            let (segment, place) = self.places[*seq as usize];
+            let (segment, salt) = (&segments[segment as usize], self.salts[segment as usize]);
+            let frame = frame(segment, salt, place as usize * HEADER_BYTES).expect("a frame");
+            assert!(frame.kind == SINGLE && frame.seq == u64::from(*seq), "record {seq}");
+            walk.add(frame.seq, frame.payload);
         }
         walk
     }

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
-use maplog::Reader;
+use maplog::{Reader, Record};
 
 use crate::output::{Output, Stop, unbuffered_stdout};
 use crate::{Failure, Outcome, open};
@@ -21,22 +22,36 @@ pub(crate) struct Args {
     /// The sequence number to start at; the log's first if not given
     #[arg(long, value_name = "N")]
     from: Option<u64>,
+    /// The sequence number to stop before; the log's next if not given
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+    /// Leave out what is known to be older: a time as 2026-01-31T12:00:00Z, or so long ago, as 90s, 1h, 2days
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<SystemTime>,
     /// Stop after N sequence numbers; a lost record counts
     #[arg(short = 'n', value_name = "N")]
     count: Option<u64>,
+    /// The last record first
+    #[arg(long)]
+    reverse: bool,
 }
 
 const AFTER_HELP: &str = "\
+Of the records around a given time --since writes a few KiB that may be older: the log notes the time
+about every 4 KiB. Where its clock went back, it starts at a place where the clock passed that time.
+
 Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error. A reader of the output
 that wants no more of it is no error.
 
 Example:
   printf 'one\\ntwo\\nthree\\n' | maplog append demo.log
   maplog cat demo.log
-  maplog cat demo.log --from 1 -n 1";
+  maplog cat demo.log --from 1 -n 1
+  maplog cat demo.log --reverse -n 2
+  maplog cat demo.log --since 1h --to 1";
 
 /// After so many bytes of records the reader lets go of what it mapped, but not before it is through
-/// a segment: coming back to its middle costs a walk from its start.
+/// a segment: mapping it again has its price.
 const LET_GO_BYTES: u64 = 128 << 20;
 
 /// At least what a record takes in the log beside its bytes.
@@ -44,18 +59,41 @@ const RECORD_BYTES: u64 = 16;
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let mut reader = open::to_read(&args.log)?;
-    let from = args.from.unwrap_or(reader.first_seq());
-    let count = args.count.unwrap_or(u64::MAX);
-    check_in_log(&reader, from)?;
-    let asked = from..from.saturating_add(count).min(reader.next_seq());
+    let asked = asked(&reader, args)?;
 
     let mut output = Output::new(unbuffered_stdout()?);
     let let_go_bytes = let_go_bytes(&reader)?;
-    let written = write_all(&mut reader, asked, let_go_bytes, &mut output);
+    let written = write_all(&mut reader, asked, args.reverse, let_go_bytes, &mut output);
     output.finish(written)
 }
 
-fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
+/// A time, or how long ago one was.
+fn parse_time(text: &str) -> Result<SystemTime, String> {
+    if let Ok(time) = humantime::parse_rfc3339(text) {
+        return Ok(time);
+    }
+    let ago = humantime::parse_duration(text).ok();
+    ago.and_then(|ago| SystemTime::now().checked_sub(ago)).ok_or_else(|| {
+        "expected a time, as 2026-01-31T12:00:00Z, or how long ago, as 90s or 1h".into()
+    })
+}
+
+/// The sequence numbers that the arguments name.
+fn asked(reader: &Reader, args: &Args) -> Result<Range<u64>, Failure> {
+    let mut from = args.from.unwrap_or(reader.first_seq());
+    check_in_log(reader, from)?;
+    if let Some(since) = args.since {
+        from = from.max(reader.seek_time(since)?);
+    }
+    let to = args.to.unwrap_or(u64::MAX).min(reader.next_seq()).max(from);
+    let count = args.count.unwrap_or(u64::MAX);
+    Ok(match args.reverse {
+        true => from.max(to.saturating_sub(count))..to,
+        false => from..from.saturating_add(count).min(to),
+    })
+}
+
+pub(crate) fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
     let (first, next) = (reader.first_seq(), reader.next_seq());
     if from < first {
         return Err(Failure::new(format!(
@@ -75,42 +113,48 @@ fn let_go_bytes(reader: &Reader) -> Result<u64, Failure> {
 
 fn write_all<W: Write>(
     reader: &mut Reader,
-    asked: Range<u64>,
+    mut asked: Range<u64>,
+    reverse: bool,
     let_go_bytes: u64,
     output: &mut Output<W>,
 ) -> Result<(), Stop> {
-    let mut next = asked.start;
-    loop {
-        next = write_some(reader, next..asked.end, let_go_bytes, output)?;
-        if next >= asked.end {
-            return Ok(());
-        }
+    while !asked.is_empty() {
+        let items = reader.range(asked.clone());
+        let stopped_at = match reverse {
+            true => write_some(items.rev(), let_go_bytes, output)?,
+            false => write_some(items, let_go_bytes, output)?,
+        };
+        asked = match stopped_at {
+            Some(seq) if reverse => asked.start..seq,
+            Some(seq) => seq + 1..asked.end,
+            None => return Ok(()),
+        };
         reader.release();
     }
+    Ok(())
 }
 
-/// Writes records up to about `let_go_bytes`; gives the next.
-fn write_some<W: Write>(
-    reader: &Reader,
-    asked: Range<u64>,
+/// Writes records up to about `let_go_bytes`; gives the last, if there may be more.
+fn write_some<'r, W: Write>(
+    items: impl Iterator<Item = maplog::Result<Record<'r>>>,
     let_go_bytes: u64,
     output: &mut Output<W>,
-) -> Result<u64, Stop> {
+) -> Result<Option<u64>, Stop> {
     let mut passed_bytes = 0;
-    for item in reader.range(asked.clone()) {
+    for item in items {
         match item {
             Ok(record) => {
                 output.record(record)?;
                 passed_bytes += record.data().len() as u64 + RECORD_BYTES;
                 if passed_bytes >= let_go_bytes {
-                    return Ok(record.seq() + 1);
+                    return Ok(Some(record.seq()));
                 }
             }
             Err(error) if error.lost().is_some() => output.lost(&error)?,
             Err(error) => return Err(Stop::Read(error.into())),
         }
     }
-    Ok(asked.end)
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -127,17 +171,21 @@ mod tests {
             let record = format!("record {number}").repeat(number % 7);
             log.append(&record).unwrap();
             if (10..990).contains(&number) {
-                expected.extend_from_slice(record.as_bytes());
-                expected.push(b'\n');
+                expected.push(record + "\n");
             }
         }
         assert!(log.stats().unwrap().segments > 3);
-        for let_go_bytes in [1, 100, 30_000, u64::MAX] {
-            let mut reader = open::to_read(log.path()).unwrap();
-            log.append("appended after the reader was opened").unwrap();
-            let mut output = Output::new(Vec::new());
-            assert!(write_all(&mut reader, 10..990, let_go_bytes, &mut output).is_ok());
-            assert!(output.into_inner().unwrap() == expected, "by {let_go_bytes}");
+        for reverse in [false, true] {
+            for let_go_bytes in [1, 100, 30_000, u64::MAX] {
+                let mut reader = open::to_read(log.path()).unwrap();
+                log.append("appended after the reader was opened").unwrap();
+                let mut output = Output::new(Vec::new());
+                let written = write_all(&mut reader, 10..990, reverse, let_go_bytes, &mut output);
+                assert!(written.is_ok());
+                let written = output.into_inner().unwrap();
+                assert!(written == expected.concat().as_bytes(), "by {let_go_bytes}");
+            }
+            expected.reverse();
         }
     }
 }

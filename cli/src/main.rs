@@ -1,11 +1,12 @@
-//! The `maplog` command: append lines to a log, write its records out, follow it, look at it,
-//! check and repair it.
+//! The `maplog` command: append lines to a log, write its records out, all or some, follow it, look
+//! at it, check and repair it.
 //!
 //! Uses the public API of the library only. One file for each command.
 
 mod append;
 mod cat;
 mod failure;
+mod get;
 mod open;
 mod output;
 mod repair;
@@ -41,6 +42,7 @@ Example:
 enum Command {
     Append(append::Args),
     Cat(cat::Args),
+    Get(get::Args),
     Tail(tail::Args),
     Stat(stat::Args),
     Verify(verify::Args),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Append(args) => append::run(&args),
         Command::Cat(args) => cat::run(&args),
+        Command::Get(args) => get::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -11,6 +11,7 @@
 mod append_lock;
 mod cell;
 mod futex;
+mod hints;
 mod process;
 mod segment;
 mod shared;
@@ -19,6 +20,7 @@ mod word;
 
 pub(crate) use append_lock::{Guarded, Held, Manner, Seen, Token};
 pub(crate) use cell::{Flag, Owner};
+pub(crate) use hints::Hints;
 pub(crate) use process::{Birth, ProcessLocal, without_signals};
 pub(crate) use segment::{ReadMap, WriteMap};
 pub(crate) use shared::{End, PageMap};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
@@ -164,10 +164,25 @@ pub(crate) struct ReadMap {
     backed: AtomicU64,
 }
 
+/// Only a number: nothing else is known by it.
+static READ_MAPS: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for ReadMap {
+    fn drop(&mut self) {
+        READ_MAPS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl ReadMap {
     pub(crate) fn new(file: &File, bytes: u64) -> io::Result<Self> {
         let map = MmapOptions::new().len(bytes as usize).map_raw_read_only(file)?;
+        READ_MAPS.fetch_add(1, Ordering::Relaxed);
         Ok(ReadMap { map, lent: AtomicU64::new(HEADER_BYTES), backed: AtomicU64::new(0) })
+    }
+
+    /// How many there are in this process.
+    pub(crate) fn count() -> usize {
+        READ_MAPS.load(Ordering::Relaxed)
     }
 
     /// Takes in how far `file`, the one that is mapped, reaches by now.

@@ -3,14 +3,11 @@
 use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Range;
-use std::sync::Arc;
 
+use super::back::Back;
+use super::cursor::{Cursor, Step};
 use super::{Reader, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::HEADER_BYTES;
-use crate::format::header::HEADER_BYTES as DATA_START;
-use crate::scan::{Fault, Frames, Resync, Rules, Seen, look, place_of};
-use crate::segment::ReadSegment;
 
 /// Records of a [`Reader`], in order.
 ///
@@ -26,142 +23,11 @@ pub struct Iter<'r> {
     /// The next record to give.
     pub(super) seq: u64,
     pub(super) end: u64,
+    pub(super) back: Option<Box<Back<'r>>>,
 }
 
-/// A place in one segment.
-#[derive(Clone)]
-pub(super) struct Cursor<'r> {
-    segment: &'r Arc<ReadSegment>,
-    frames: Frames<'r>,
-    rules: Rules,
-    resync: Resync,
-    at: u64,
-    /// The record expected at `at`; below the iterator's while that walks to its start.
-    seq: u64,
-    /// Where this segment's share of the log ends.
-    end_seq: u64,
-    /// Checksums are compared from this record on.
-    checked_from: u64,
-    /// Records from `at` on that belong to a batch found whole.
-    in_batch: u64,
-}
-
-/// What a step of a cursor gave.
-enum Step {
-    /// A record of `len` bytes, to be taken.
-    Record {
-        len: u64,
-        next: u64,
-    },
-    Lost(Range<u64>, Fault),
-    /// A frame of a later version that must not be passed over.
-    Refused,
-    /// Only a note; go on.
-    Passed,
-}
-
-impl<'r> Cursor<'r> {
-    /// At the start of a segment, on the way to the record `seq`.
-    fn open(reader: &'r Reader, index: usize, seq: u64) -> Result<Self> {
-        let span = reader.view.spans[index];
-        let segment = reader.segment(index)?;
-        Ok(Cursor {
-            segment,
-            frames: segment.frames(),
-            rules: Rules { salt: segment.header.salt, cut_seq: span.end_seq, check: true },
-            resync: Resync::new(segment.header.segment_bytes),
-            at: DATA_START,
-            seq: span.name.base_seq,
-            end_seq: span.end_seq.min(reader.view.end.seq),
-            // Before the first record that is wanted only the structure is looked at. Records that
-            // are not known to be durable are checked whatever the reader wants.
-            checked_from: reader.view.durable_seq.min(if reader.verify { seq } else { u64::MAX }),
-            in_batch: 0,
-        })
-    }
-
-    #[inline]
-    fn step(&mut self) -> Step {
-        if self.in_batch > 0 {
-            return self.step_in_batch();
-        }
-        let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
-        match seen {
-            Seen::Single { len, next } => Step::Record { len, next },
-            Seen::Batch { records, .. } => self.enter_batch(records),
-            Seen::Mark { next, .. } | Seen::Skipped { next } => {
-                self.at = next;
-                Step::Passed
-            }
-            Seen::Refused if self.start_over() => Step::Passed,
-            Seen::Refused => Step::Refused,
-            Seen::Vacant | Seen::End { .. } => self.pass_damage(Fault::Sequence),
-            Seen::Invalid(fault) => self.pass_damage(fault),
-        }
-    }
-
-    /// A batch is checked as a whole, so all of it if any of its records is to be.
-    fn enter_batch(&mut self, records: u64) -> Step {
-        if !self.rules.check && self.seq + records > self.checked_from {
-            self.rules.check = true;
-            let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
-            if let Seen::Invalid(fault) = seen {
-                return self.pass_damage(fault);
-            }
-        }
-        self.in_batch = records;
-        self.step_in_batch()
-    }
-
-    /// The next record of a batch that was found whole.
-    #[inline]
-    fn step_in_batch(&mut self) -> Step {
-        self.in_batch -= 1;
-        let Ok((len, next)) = place_of(&mut self.frames, self.at);
-        Step::Record { len, next }
-    }
-
-    #[inline]
-    fn take(&mut self, len: u64, next: u64) -> Record<'r> {
-        let data = self.frames.bytes(self.at + HEADER_BYTES, len);
-        let record =
-            Record { data, seq: self.seq, at: self.at + HEADER_BYTES, segment: self.segment };
-        self.seq += 1;
-        self.at = next;
-        record
-    }
-
-    /// What went wrong behind frames whose checksums were not compared may have gone wrong in one of them:
-    /// goes back to the segment's start and compares them all. False if they were compared.
-    #[cold]
-    fn start_over(&mut self) -> bool {
-        let base_seq = self.segment.name.base_seq;
-        if self.checked_from <= base_seq {
-            return false;
-        }
-        self.checked_from = base_seq;
-        (self.at, self.seq, self.in_batch) = (DATA_START, base_seq, 0);
-        true
-    }
-
-    /// Finds the next valid frame, or ends the segment.
-    #[cold]
-    fn pass_damage(&mut self, fault: Fault) -> Step {
-        if self.start_over() {
-            return Step::Passed;
-        }
-        let from = self.seq;
-        let Ok(found) = self.resync.next(&mut self.frames, &self.rules, self.at, from);
-        match found {
-            Some((at, seq)) => {
-                self.at = at;
-                self.seq = seq.min(self.end_seq);
-            }
-            None => self.seq = self.end_seq,
-        }
-        Step::Lost(from..self.seq, fault)
-    }
-}
+/// Why records before the first segment are lost.
+pub(super) const NO_SEGMENT: &str = "their segment is missing";
 
 impl<'r> Iterator for Iter<'r> {
     type Item = Result<Record<'r>>;
@@ -183,7 +49,6 @@ impl<'r> Iterator for Iter<'r> {
                 self.current = None;
                 continue;
             }
-            cursor.rules.check = cursor.seq >= cursor.checked_from;
             match cursor.step() {
                 Step::Record { len, next } => {
                     let record = cursor.take(len, next);
@@ -192,7 +57,7 @@ impl<'r> Iterator for Iter<'r> {
                         return Some(Ok(record));
                     }
                 }
-                Step::Passed => {}
+                Step::Passed | Step::Marked(..) => {}
                 Step::Lost(range, fault) => {
                     if let Some(error) = self.lost(range, fault.phrase()) {
                         return Some(Err(error));
@@ -226,7 +91,7 @@ impl Iter<'_> {
         let base = spans.get(self.span).map_or(self.end, |span| span.name.base_seq);
         if self.seq < base {
             // The segment that held these is not there.
-            let lost = self.lost(self.seq..base, "their segment is missing");
+            let lost = self.lost(self.seq..base, NO_SEGMENT);
             return lost.map_or(Ok(()), Err);
         }
         match Cursor::open(self.reader, self.span, self.seq) {
@@ -245,6 +110,11 @@ impl Iter<'_> {
         self.span += 1;
         self.current = None;
         self.seq = end_seq;
+        Self::out_of_reach(error, range)
+    }
+
+    /// The error of a segment that cannot be read, for its records.
+    pub(super) fn out_of_reach(error: Error, range: Range<u64>) -> Error {
         match error.kind() {
             ErrorKind::Damaged => error.losing(range),
             _ => error.at_seq(range.start),
@@ -264,11 +134,15 @@ impl Iter<'_> {
             return None;
         }
         self.seq = asked.end;
-        let mut error = Error::loss(asked, why).at_path(self.reader.path());
+        let mut error = self.loss(asked, why);
         if let Some(cursor) = &self.current {
             error = error.in_segment(cursor.segment.name.id);
         }
         Some(error)
+    }
+
+    pub(super) fn loss(&self, range: Range<u64>, why: &'static str) -> Error {
+        Error::loss(range, why).at_path(self.reader.path())
     }
 }
 

@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::frame::MAX_SEQ;
+use crate::format::frame::{EMPTY_FRAME_BYTES, MAX_SEQ};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::name::SegmentName;
 use crate::format::page::Due;
-use crate::map::End;
-use crate::scan::{Rules, Seen, look};
+use crate::index::{Extent, Indexes, SegmentIndex};
+use crate::map::{End, ReadMap};
+use crate::scan::{Rules, Seen, Source, look};
 use crate::segment::{ReadSegment, SegmentFile};
 use crate::shared::Page;
 use crate::survey::{Live, Span, list, of_another_log, spans, survey};
@@ -32,6 +33,8 @@ pub(crate) struct Site {
     page: Option<Page>,
     listing: Mutex<Listing>,
     mapped: Mutex<HashMap<u64, Weak<ReadSegment>>>,
+    /// Where records are in them, as far as this process has met them.
+    pub(crate) indexes: Indexes,
     /// What all segments must have, known from the first that was looked at.
     log_id: OnceLock<[u8; 16]>,
 }
@@ -88,6 +91,10 @@ pub(crate) struct View {
     pub(crate) live: bool,
 }
 
+/// Segments that a process maps at once to read: half of `vm.max_map_count` as Linux has it, so that the
+/// other half is left to the program.
+const MAX_MAPPED: usize = 32 * 1024;
+
 /// How often a view is tried anew while segments come faster than they are listed.
 const TRIES: usize = 10;
 
@@ -96,8 +103,8 @@ impl Site {
     pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
         let names = spans.iter().map(|span| span.name).collect();
         let listing = Mutex::new(Listing::new(page.directory(), names));
-        let mapped = Mutex::default();
-        Site { dir, page: Some(page), listing, mapped, log_id: OnceLock::from(log_id) }
+        let (mapped, indexes) = Default::default();
+        Site { dir, page: Some(page), listing, mapped, indexes, log_id: OnceLock::from(log_id) }
     }
 
     /// For a reader in any process; changes and creates nothing.
@@ -109,8 +116,8 @@ impl Site {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             other => other.map_err(at)?,
         };
-        let (listing, mapped) = Default::default();
-        Ok(Site { dir, page, listing, mapped, log_id: OnceLock::new() })
+        let (listing, mapped, indexes) = Default::default();
+        Ok(Site { dir, page, listing, mapped, indexes, log_id: OnceLock::new() })
     }
 
     /// The page of a log that this process appends to.
@@ -292,6 +299,7 @@ impl Site {
         };
         let segment = match known {
             Some(segment) => segment,
+            None if ReadMap::count() >= MAX_MAPPED => return Err(self.too_many_mapped(name)),
             None => Arc::new(ReadSegment::map(&file, is_tip).map_err(at)?),
         };
         // SAFETY: in the last segment `to` is the log's end, of which the page or a survey said that
@@ -301,9 +309,43 @@ impl Site {
         // end frame is stored: 16 bytes behind all that is ever lent to a caller.)
         unsafe { segment.lend(&file, to) }.map_err(at)?;
         let mut mapped = self.mapped.lock();
-        mapped.retain(|_, segment| segment.strong_count() > 0);
+        if mapped.len() == mapped.capacity() {
+            // Before it would grow, and not each time: that would cost the square of a long log.
+            mapped.retain(|_, segment| segment.strong_count() > 0);
+        }
         mapped.insert(name.id, Arc::downgrade(&segment));
         Ok(segment)
+    }
+
+    fn too_many_mapped(&self, name: SegmentName) -> Error {
+        let text = format!(
+            "{MAX_MAPPED} segments are mapped, half of what Linux allows a process; `Reader::release` \
+             lets go of those that were read"
+        );
+        Error::new(ErrorKind::AddressSpace, text).at_path(self.dir.path()).in_segment(name.id)
+    }
+
+    /// Where records are in a segment that was mapped for `view`.
+    pub(crate) fn index(
+        &self,
+        view: &View,
+        span: &Span,
+        segment: &ReadSegment,
+    ) -> Arc<SegmentIndex> {
+        let grows = span.name.id == view.end.segment_id;
+        let until = if grows { view.end.offset } else { segment.frames().limit() };
+        let bytes = until.saturating_sub(DATA_START);
+        let base_seq = span.name.base_seq;
+        let records = span.end_seq.min(view.end.seq).saturating_sub(base_seq);
+        self.indexes.of(&Extent {
+            segment_id: span.name.id,
+            base_seq,
+            // What a name claims, its file must have room for.
+            records: records.min(bytes / EMPTY_FRAME_BYTES),
+            bytes,
+            grows,
+            segments: view.spans.len() as u64,
+        })
     }
 
     /// What a live page says, for a survey.

@@ -12,6 +12,7 @@ mod attacks;
 mod concurrent;
 mod disk;
 mod faults;
+mod find;
 mod found;
 mod golden;
 mod house;

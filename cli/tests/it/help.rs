@@ -39,7 +39,10 @@ fn the_examples_do_what_they_show() {
     assert!(lines[1].ends_with(", durable"), "{append}");
 
     let cat = run(example(&help(&["cat"])));
-    assert!(cat.ends_with(" durable\none\ntwo\nthree\ntwo\n"), "{cat}");
+    assert!(cat.ends_with(" durable\none\ntwo\nthree\ntwo\nthree\ntwo\none\n"), "{cat}");
+
+    let get = run(example(&help(&["get"])));
+    assert!(get.ends_with(" durable\nthree\none\n"), "{get}");
 
     let stat = run(example(&help(&["stat"])));
     assert!(
@@ -68,15 +71,16 @@ fn the_examples_of_checking_and_repairing_do_what_they_show() {
 
 #[test]
 fn every_help_tells_the_exit_codes_and_the_short_one_is_the_same_example() {
-    for command in [&[][..], &["append"], &["cat"], &["tail"], &["stat"], &["verify"], &["repair"]]
-    {
+    let commands: [&[&str]; 8] =
+        [&[], &["append"], &["cat"], &["get"], &["tail"], &["stat"], &["verify"], &["repair"]];
+    for command in commands {
         let long = help(command);
         assert!(long.contains("\nExit status: 0 all is well, "), "{long}");
         assert!(long.contains(" 2 wrong usage or an error"), "{long}");
         let short = Scratch::new().run(&[command, &["-h"]].concat()).text();
         assert_eq!(example(&short), example(&long));
     }
-    for command in [&[][..], &["cat"], &["verify"]] {
+    for command in [&[][..], &["cat"], &["get"], &["verify"]] {
         let help = help(command);
         assert!(help.contains(" 1 damage was found") || help.contains(" 1 records are damaged"));
     }
