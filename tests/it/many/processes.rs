@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
-use maplog::{ErrorKind, Log, Reader, SyncPolicy};
+use maplog::{Log, SyncPolicy};
 use tempfile::TempDir;
 
 use super::check::{Digest, Note, payload};
@@ -72,10 +72,30 @@ impl Crowd {
         read(log_in(self.home.path())).unwrap().next_seq()
     }
 
-    /// A process that appends.
-    pub fn one(&mut self) -> u32 {
-        let index = self.rng.usize(..self.appenders.len());
-        self.appenders[index].id()
+    /// Stops the process that holds the append lock.
+    pub fn stop_the_owner(&mut self) -> u32 {
+        for _ in 0..2000 {
+            let index = self.rng.usize(..self.appenders.len());
+            let pid = self.appenders[index].id();
+            signal(pid, libc::SIGSTOP);
+            std::thread::sleep(Duration::from_millis(10));
+            // While others append it changes all the time (docs/format.md).
+            let [one, two] = [(); 2].map(|()| {
+                std::thread::sleep(Duration::from_millis(20));
+                self.lock_word()
+            });
+            if one == two && one & 1 == 1 {
+                return pid;
+            }
+            signal(pid, libc::SIGCONT);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the lock was never held by who was stopped");
+    }
+
+    fn lock_word(&self) -> u64 {
+        let page = fs::read(log_in(self.home.path()).join("shared")).unwrap();
+        u64::from_le_bytes(page[256..264].try_into().unwrap())
     }
 
     /// Kills one process that appends and starts another in its place.
@@ -172,25 +192,21 @@ fn append_until_told(log: &Log, home: &Path, number: u32, thread: u32) {
 #[ignore = "a process of the tests above"]
 fn reader() {
     let home = PathBuf::from(env(HOME));
-    // SAFETY: only maplog changes the log's files.
-    let mut reader = unsafe { Reader::open(log_in(&home)) }.unwrap();
+    let mut tail = read(log_in(&home)).unwrap().tail_from(0);
     let mut digest = Digest::default();
-    let mut seq = 0;
-    loop {
-        for item in reader.range(seq..) {
-            let record = item.unwrap();
-            assert_eq!(record.seq(), seq);
-            digest.add(seq, record.data());
-            seq += 1;
+    let mut total = None;
+    while total != Some(tail.next_seq()) {
+        // In turns, as there are two ways to receive.
+        let wait = Duration::from_millis(20);
+        while let Some(record) = tail.recv_timeout(wait).unwrap() {
+            digest.add(record.seq(), record.data());
+            let Some(batch) = tail.try_recv_batch(4096).unwrap() else { continue };
+            for record in batch {
+                digest.add(record.seq(), record.data());
+            }
         }
-        let total = fs::read_to_string(home.join("total"));
-        if total.is_ok_and(|total| total.parse() == Ok(seq)) {
-            break;
-        }
-        match reader.refresh() {
-            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
-            _ => {}
-        }
+        let written = fs::read_to_string(home.join("total"));
+        total = written.ok().map(|total| total.parse().unwrap());
     }
     println!("\nsaw {}", digest.0);
 }
