@@ -81,6 +81,9 @@ fn child() {
             log.sync().unwrap();
         }
         "open" => {}
+        "truncate" => log.truncate_from(10).unwrap(),
+        "reset" => log.reset(1000).unwrap(),
+        "trim" => drop(log.trim_before(25).unwrap()),
         "stay" => {
             writeln!(out, "open").unwrap();
             std::io::stdin().read_to_string(&mut String::new()).unwrap();

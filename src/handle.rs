@@ -207,6 +207,18 @@ impl<'l> Writer<'l> {
         Ok(seqs)
     }
 
+    pub(crate) fn truncate_from(mut self, seq: u64) -> Result<()> {
+        self.appender.truncate_from(&self.core.home, &self.core.syncer, seq)
+    }
+
+    pub(crate) fn reset(mut self, next_seq: u64) -> Result<()> {
+        self.appender.reset(&self.core.home, &self.core.syncer, next_seq)
+    }
+
+    pub(crate) fn trim_before(mut self, seq: u64) -> Result<u64> {
+        self.appender.trim_before(&self.core.home, &self.core.syncer, seq)
+    }
+
     /// Reserves `len` bytes in the log's own memory, to be filled in place. Nothing is appended until
     /// the slot is committed.
     ///

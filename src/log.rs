@@ -153,6 +153,48 @@ impl Log {
         self.core.syncer.sync_to(&self.core.home, seq + 1)
     }
 
+    /// Drops the records below `seq`, or all there are if that is past the end: they are gone at once, for
+    /// every reader, and do not come back after any crash. Gives the first sequence number that is left.
+    ///
+    /// Whole segments that hold nothing any more are removed; who reads in one goes on until it lets go. A
+    /// reader that comes too late gets [`Trimmed`](ErrorKind::Trimmed). No number is given again.
+    ///
+    /// Cost: a sync of a slot, and a call for each file that is removed, under the append lock.
+    ///
+    /// # Errors
+    /// `Poisoned` if the sync fails; `LockTimeout`, `Deadlock`, `Forked`, `Replaced`; `Damaged` if neither
+    /// slot of the last segment is whole. An error of removing a file leaves it to the next call.
+    pub fn trim_before(&self, seq: u64) -> Result<u64> {
+        self.core.lock(self.lock_timeout)?.trim_before(seq)
+    }
+
+    /// Drops record `seq` and all after it, durably when this returns; does nothing if there is none.
+    /// The next record gets `seq`, under a higher [`epoch`](Self::epoch). For consensus libraries, whose
+    /// leader may overrule what was appended.
+    ///
+    /// A crash at any moment leaves the log as it was or as it is then. Records that readers hold stay as
+    /// they are; a [`Tail`](crate::Tail) beyond the cut gets [`Rewound`](ErrorKind::Rewound).
+    ///
+    /// Cost: syncs what is left, and makes a new segment.
+    ///
+    /// # Errors
+    /// `Trimmed` if `seq` is below [`first_seq`](Self::first_seq): then [`reset`](Self::reset) is what is
+    /// meant; as [`append`](Self::append), and `Poisoned` if a sync fails.
+    pub fn truncate_from(&self, seq: u64) -> Result<()> {
+        self.core.lock(self.lock_timeout)?.truncate_from(seq)
+    }
+
+    /// Drops all records, durably when this returns; the next one gets `next_seq`, which may be any number,
+    /// under a higher [`epoch`](Self::epoch). For replicas that begin anew from a snapshot.
+    ///
+    /// A crash at any moment leaves the log as it was or as it is then.
+    ///
+    /// # Errors
+    /// `OutOfRange` if `next_seq` is above 2^56 - 2; as [`truncate_from`](Self::truncate_from).
+    pub fn reset(&self, next_seq: u64) -> Result<()> {
+        self.core.lock(self.lock_timeout)?.reset(next_seq)
+    }
+
     /// The lowest sequence number that was not trimmed.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
@@ -174,7 +216,7 @@ impl Log {
     /// How many sequence numbers the log holds.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.next_seq() - self.first_seq()
+        self.next_seq().saturating_sub(self.first_seq())
     }
 
     /// True if the log holds no record.

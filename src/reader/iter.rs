@@ -109,7 +109,12 @@ impl Iter<'_> {
         let range = self.seq..end_seq;
         self.span += 1;
         self.current = None;
-        self.seq = end_seq;
+        // What else was trimmed meanwhile is told with it.
+        let left = error.seq().filter(|_| error.kind() == ErrorKind::Trimmed);
+        self.seq = end_seq.max(left.unwrap_or(0)).min(self.end);
+        while self.reader.view.spans.get(self.span).is_some_and(|span| span.end_seq <= self.seq) {
+            self.span += 1;
+        }
         Self::out_of_reach(error, range)
     }
 
@@ -117,6 +122,7 @@ impl Iter<'_> {
     pub(super) fn out_of_reach(error: Error, range: Range<u64>) -> Error {
         match error.kind() {
             ErrorKind::Damaged => error.losing(range),
+            ErrorKind::Trimmed | ErrorKind::Rewound => error,
             _ => error.at_seq(range.start),
         }
     }

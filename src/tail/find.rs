@@ -110,10 +110,7 @@ impl Tail {
                 false => self.move_to(end_seq, ErrorKind::OutOfRange, "the log ends at"),
             });
         }
-        if self.seq < self.view.first_seq {
-            let first_seq = self.view.first_seq;
-            return Err(self.move_to(first_seq, ErrorKind::Trimmed, "the first left is"));
-        }
+        self.check_trimmed()?;
         if let Some(cursor) = &mut self.cursor
             && !cursor.keep(&self.site, &self.view)?
         {
@@ -122,6 +119,14 @@ impl Tail {
         }
         let View { spans, end, live, .. } = &self.view;
         Ok(*end != last.end || *live != last.live || *spans != last.spans)
+    }
+
+    fn check_trimmed(&mut self) -> Result<()> {
+        let first_seq = self.view.first_seq;
+        match self.seq < first_seq {
+            true => Err(self.move_to(first_seq, ErrorKind::Trimmed, "the first left is")),
+            false => Ok(()),
+        }
     }
 
     fn move_to(&mut self, seq: u64, kind: ErrorKind, what: &'static str) -> Error {
@@ -137,6 +142,8 @@ impl Tail {
         if !self.has_begun {
             self.refresh()?;
         }
+        // It may have been told where numbers begin anew, and those are trimmed, too.
+        self.check_trimmed()?;
         let index = self.view.spans.partition_point(|span| span.end_seq <= self.seq);
         let Some(span) = self.view.spans.get(index).copied() else { return self.look_around() };
         if self.seq < span.name.base_seq {

@@ -13,7 +13,7 @@
 //! | no valid frame, and the page's end is not behind it | nothing yet: its writer, or whoever recovers it, decides | nothing: torn |
 //! | end frame, or the end of the segment's share | the next segment; if there is none yet, nothing yet | the same |
 //!
-//! Before a record is handed out, and each time none is found, it compares (instance, epoch) of the page
+//! Before a record is handed out, and each time none is found, it compares (instance, epoch, first seq) of the page
 //! with those of its view; another value sends it to the directory. So it never goes on in what was cut,
 //! nor waits at an end that the log has left. Every 100 ms without a record it takes a new view all the same. `shared` losing its name says that other files took
 //! the log's place.

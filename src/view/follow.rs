@@ -21,12 +21,13 @@ use crate::wake::Wake;
 pub(crate) struct Watch {
     instance: u64,
     epoch: u64,
+    first_seq: u64,
 }
 
 impl Watch {
     #[inline]
     fn of(page: &Page) -> Self {
-        Watch { instance: page.instance(), epoch: page.epoch() }
+        Watch { instance: page.instance(), epoch: page.epoch(), first_seq: page.first_seq() }
     }
 }
 
@@ -55,7 +56,7 @@ impl Site {
         self.page.as_ref().map(Watch::of).unwrap_or_default()
     }
 
-    /// True if the page was initialised, or the epoch rose, since `watch`.
+    /// True if the page was initialised, the epoch rose or records were trimmed since `watch`.
     #[inline]
     pub(crate) fn has_moved(&self, watch: Watch) -> bool {
         self.page.as_ref().is_some_and(|page| Watch::of(page) != watch)

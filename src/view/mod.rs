@@ -290,7 +290,8 @@ impl Site {
         {
             return Ok(segment.clone());
         }
-        let file = SegmentFile::open_to_read(&self.dir, name)?;
+        let file = SegmentFile::open_to_read(&self.dir, name)
+            .map_err(|error| self.gone_since(view, span, error))?;
         if *self.log_id.get_or_init(|| file.header.log_id) != file.header.log_id {
             return Err(of_another_log(&self.dir, name));
         }
@@ -315,6 +316,24 @@ impl Site {
         }
         mapped.insert(name.id, Arc::downgrade(&segment));
         Ok(segment)
+    }
+
+    /// A segment of the view that cannot be opened: it may have been removed since the view was taken.
+    fn gone_since(&self, view: &View, span: &Span, error: Error) -> Error {
+        let now = match error.kind() {
+            ErrorKind::NotFound => self.view(),
+            _ => return error,
+        };
+        let (kind, seq, text) = match now {
+            Ok(now) if now.first_seq >= span.end_seq.min(view.end.seq) => {
+                (ErrorKind::Trimmed, now.first_seq, "its records were trimmed since")
+            }
+            Ok(now) if now.epoch > view.epoch => {
+                (ErrorKind::Rewound, now.first_seq, "the log was cut since")
+            }
+            _ => return error,
+        };
+        Error::new(kind, text).at_path(self.dir.path()).in_segment(span.name.id).at_seq(seq)
     }
 
     fn too_many_mapped(&self, name: SegmentName) -> Error {

@@ -75,7 +75,7 @@ impl Appender {
     /// Finds out where the log ends from the files, as a recovery does on a live page: what a dead
     /// process published and did not tell of is committed, a segment that it named is a part of the
     /// log, and what it did not publish never happened.
-    fn settle(&mut self, home: &Home) -> Result<()> {
+    pub(super) fn settle(&mut self, home: &Home) -> Result<()> {
         home.check_place()?;
         let page = home.page();
         page.settle_names();
@@ -88,7 +88,9 @@ impl Appender {
         if found.epoch > page.epoch() {
             // Nobody sees an epoch that a power cut could give again.
             home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
-            page.set_epoch(found.epoch);
+            // What lies below the first record is missing to nobody.
+            let durable_seq = page.durable_seq().min(found.end.seq).max(found.first_seq);
+            page.set_epoch(found.epoch, durable_seq);
         }
         hook!("takeover.epoch_stored");
         if found.plan == Plan::Fresh {
@@ -97,6 +99,7 @@ impl Appender {
         page.set_last_id(names.last().map_or(found.end.segment_id, |last| last.id));
         page.set_marks(MARK_NOW);
         page.set_end(found.end);
+        page.set_first_seq(found.first_seq);
         hook!("takeover.end_stored");
         home.wake.everyone();
         page.set_intent(None);
@@ -144,21 +147,23 @@ impl Appender {
         syncer.sync(home)?;
         let epoch = self.epoch.checked_add(1);
         let epoch = epoch.ok_or_else(|| used_up(home, "the log has used all epochs"))?;
-        let created = self.create(home, Reason::Recovery, epoch, room)?;
+        let place = (self.next_seq, home.page().first_seq());
+        let created = self.create(home, Reason::Recovery, epoch, place, room)?;
         self.adopt(home, created);
         let synced = home.dir().sync();
         synced.map_err(|source| home.poison("syncing the directory", source))?;
         self.epoch = epoch;
-        home.page().set_epoch(epoch);
+        home.page().set_epoch(epoch, home.page().durable_seq());
         hook!("afresh.epoch_stored");
         home.page().set_due(Due::Nothing);
-        self.moved(home);
+        self.moved(home, home.page().first_seq());
         Ok(())
     }
 
     fn roll(&mut self, home: &Home, room: u64) -> Result<()> {
-        let created = self.create(home, Reason::Roll, self.epoch, room)?;
         let next_seq = self.next_seq;
+        let place = (next_seq, home.page().first_seq());
+        let created = self.create(home, Reason::Roll, self.epoch, place, room)?;
         if let Tip::Open(old) = &mut self.tip {
             // A courtesy to readers; what ends the segment is its successor's name.
             let _fits = old.write_end(next_seq);
@@ -166,33 +171,51 @@ impl Appender {
         hook!("roll.ended");
         home.unsynced.lock().names = true;
         self.adopt(home, created);
-        self.moved(home);
+        self.moved(home, home.page().first_seq());
         Ok(())
     }
 
-    /// The log ends in a new segment: tells everyone, and then that there is nothing to look for.
-    fn moved(&mut self, home: &Home) {
+    /// The log ends in a new segment, and begins at `first_seq`: tells everyone, and then that there is
+    /// nothing to look for.
+    pub(super) fn moved(&mut self, home: &Home, first_seq: u64) {
         self.mark_next(home);
         hook!("create.marks_stored");
+        // Who looks between two stores sees an empty log, and no records that are not there.
+        if first_seq > home.page().first_seq() {
+            home.page().set_first_seq(first_seq);
+        }
         self.committed(home, 0);
+        home.page().set_first_seq(first_seq);
         home.wake.everyone();
         home.page().set_intent(None);
         hook!("create.intent_withdrawn");
     }
 
-    fn create(&mut self, home: &Home, reason: Reason, epoch: u64, room: u64) -> Result<Created> {
+    /// `place` is the new segment's base and the log's first sequence number from then on.
+    pub(super) fn create(
+        &mut self,
+        home: &Home,
+        reason: Reason,
+        epoch: u64,
+        place: (u64, u64),
+        room: u64,
+    ) -> Result<Created> {
         home.check_place()?;
         let page = home.page();
         let id = page.last_id().checked_add(1).filter(|id| *id < SOMETHING);
         let new = NewSegment {
             id: id.ok_or_else(|| used_up(home, "the log has used all segment ids"))?,
-            base_seq: self.next_seq,
+            base_seq: place.0,
             reason,
             epoch,
             log_id: home.log_id,
             segment_bytes: home.segment_bytes,
-            durable_seq: page.durable_seq(),
-            first_seq: page.first_seq(),
+            // Of a reset, whose numbers may go on anywhere: nothing before it is missing.
+            durable_seq: match reason {
+                Reason::Cut | Reason::Reset => place.0,
+                _ => page.durable_seq(),
+            },
+            first_seq: place.1,
             room: room + MARK_FRAME_BYTES + EMPTY_FRAME_BYTES,
             mode: home.mode,
             participant: home.participant(),
@@ -216,7 +239,7 @@ impl Appender {
     }
 
     /// A new segment has its name: appends go there and nowhere else.
-    fn adopt(&mut self, home: &Home, created: Created) {
+    pub(super) fn adopt(&mut self, home: &Home, created: Created) {
         let open = TipSegment::new(created);
         home.site.add(home.page(), open.file.name);
         home.unsynced.lock().add(&open.file);
@@ -231,6 +254,6 @@ impl Appender {
 
 /// Nobody appends so much: the number was forged.
 #[cold]
-fn used_up(home: &Home, what: &'static str) -> Error {
+pub(super) fn used_up(home: &Home, what: &'static str) -> Error {
     home.error(ErrorKind::OutOfRange, what)
 }

@@ -2,6 +2,7 @@
 //!
 //! Only it may write frames. Does not know: who reads, when anything is durable.
 
+mod cut;
 mod extend;
 
 use std::ops::Range;

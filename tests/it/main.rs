@@ -20,6 +20,7 @@ mod kill;
 mod kinds;
 mod many;
 mod policies;
+mod raft;
 mod repair;
 mod strace;
 mod support;

@@ -4,7 +4,7 @@
 //! one, which is what a failure names.
 #![allow(clippy::print_stderr)]
 
-mod cut;
+pub mod cut;
 mod looks;
 
 use std::collections::VecDeque;

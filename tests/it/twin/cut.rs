@@ -16,7 +16,7 @@ const SECOND_CUTS: usize = 2;
 
 /// Whether files that were not there at the last sync may be lost whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum New {
+pub(crate) enum New {
     MayBeLost,
     IsThere,
 }
@@ -123,7 +123,7 @@ impl Twin {
 /// Makes `now`, an image, what a power cut may leave when `synced` was the last state that is known
 /// to be on the disk: of every file any sectors of frames, of new files any at all. Headers are
 /// synced before their file has its name, and slots claim nothing that was not synced.
-fn lose_sectors(rng: &mut Rng, synced: &Path, now: &Path, new: New) {
+pub(crate) fn lose_sectors(rng: &mut Rng, synced: &Path, now: &Path, new: New) {
     for file in segments(now) {
         let before = fs::read(synced.join(file.file_name().unwrap())).ok();
         if before.is_none() && new == New::MayBeLost && rng.u32(0..3) == 0 {

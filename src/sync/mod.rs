@@ -3,10 +3,12 @@
 //! The only place that moves the durable position: after the data it covers was synced, never
 //! before. A sync that fails poisons the log. Does not know: how records are written.
 
+mod note;
+
 use std::io;
 use std::sync::Arc;
 use std::thread::{sleep, yield_now};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -14,23 +16,19 @@ use crate::attach::Seized;
 use crate::dir;
 use crate::error::{ErrorKind, Result};
 use crate::format::page::Due;
-use crate::format::slot::Slot;
 use crate::home::Home;
 use crate::map::End;
 use crate::monitor::Monitor;
 use crate::redo::store_again;
 use crate::segment::SegmentFile;
-
-/// The slot is written when the durable position moved this far, or this long ago: written at each
-/// sync it would double the bytes of a small durable append.
-const NOTE_EVERY_BYTES: u64 = 1 << 20;
-const NOTE_EVERY: Duration = Duration::from_millis(100);
+use crate::survey::list;
+use note::{Note, Noted, write_first_seq};
 
 /// How often one that is about to sync lets others append first, as long as they do.
 const GATHER_TURNS: usize = 16;
 
 /// How often it is asked whether another process is done.
-const DOUBT_POLL: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
 /// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
 /// together: what they appended is covered by one more sync, which one of them does (group commit).
@@ -39,13 +37,6 @@ pub(crate) struct Syncer {
     noted: Mutex<Noted>,
     /// Syncs of others that were under way when this process last synced.
     suspects: Mutex<Vec<(usize, u64)>>,
-}
-
-/// What this process noted last in a slot, and when.
-struct Noted {
-    segment_id: u64,
-    offset: u64,
-    at: Instant,
 }
 
 #[derive(Default)]
@@ -71,8 +62,11 @@ impl Drop for Turn<'_> {
 
 impl Syncer {
     pub(crate) fn new() -> Self {
-        let noted = Noted { segment_id: 0, offset: 0, at: Instant::now() };
-        Syncer { queue: Monitor::default(), noted: Mutex::new(noted), suspects: Mutex::default() }
+        Syncer {
+            queue: Monitor::default(),
+            noted: Mutex::new(Noted::new()),
+            suspects: Mutex::default(),
+        }
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
@@ -205,6 +199,25 @@ impl Syncer {
         Ok(dead)
     }
 
+    /// Notes, durably, that what lies below `first_seq` was trimmed. Only the append lock's holder may.
+    pub(crate) fn note_trimmed(&self, home: &Home, first_seq: u64) -> Result<()> {
+        let end = home.page().end();
+        // Where a fresh segment is due there are some above the end's, and who comes after a power cut
+        // looks at those first.
+        let names = list(home.dir(), Some(home.page()))?;
+        for name in names.into_iter().filter(|name| name.id >= end.segment_id) {
+            match SegmentFile::open_to_write(home.dir(), name) {
+                Err(error) if error.kind() == ErrorKind::Damaged && name.id > end.segment_id => {}
+                file => {
+                    let file = file?;
+                    write_first_seq(home, &file, first_seq)?;
+                    sync_file(home, &file, "noting what was trimmed")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for its turn, or until nothing is left to be done.
     fn turn_unless(&self, done: impl Fn() -> bool) -> Option<Turn<'_>> {
         let mut queue = self.queue.lock();
@@ -252,7 +265,7 @@ fn ended_unseen(home: &Home, syncs: Vec<(usize, u64)>) -> Result<Vec<(usize, u64
                 unseen.push(sync);
                 break;
             }
-            sleep(DOUBT_POLL);
+            sleep(POLL);
         }
     }
     Ok(unseen)
@@ -277,88 +290,4 @@ fn syncing(home: &Home, doing: &'static str, sync: impl FnOnce() -> io::Result<(
 fn tip(home: &Home, end: End) -> Option<Arc<SegmentFile>> {
     let appended = home.page().due() == Due::Nothing;
     appended.then(|| home.unsynced.lock().segment(end.segment_id)).flatten()
-}
-
-/// Why a slot is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Note {
-    /// To keep up; if another process is at it, that will do.
-    IfNobodyDoes,
-    /// The log is open again.
-    Open,
-    Closed,
-}
-
-/// The right to write slots, among all processes; given back when dropped.
-struct Pen<'h>(&'h Home);
-
-impl<'h> Pen<'h> {
-    /// `None` if another process has it and `note` does not need it.
-    fn take(home: &'h Home, note: Note) -> Result<Option<Self>> {
-        loop {
-            let before = home.page().noting();
-            let dead = match before {
-                Some(token) => Seized::take(home.dir(), token.participant())?,
-                None => None,
-            };
-            if (before.is_none() || dead.is_some()) && home.page().begin_noting(before, home.token)
-            {
-                return Ok(Some(Pen(home)));
-            }
-            if note == Note::IfNobodyDoes {
-                return Ok(None);
-            }
-            sleep(DOUBT_POLL);
-        }
-    }
-}
-
-impl Drop for Pen<'_> {
-    fn drop(&mut self) {
-        self.0.page().end_noting(self.0.token);
-    }
-}
-
-impl Noted {
-    fn says(&self, end: End) -> bool {
-        self.segment_id == end.segment_id && self.offset == end.offset
-    }
-
-    /// Writes the slot if it is due. It reaches the disk with a later sync.
-    fn take_in(&mut self, home: &Home, tip: &SegmentFile, end: End) -> Result<()> {
-        let same = self.segment_id == tip.name.id;
-        let moved = end.offset.saturating_sub(self.offset) >= NOTE_EVERY_BYTES;
-        if same && !moved && self.at.elapsed() < NOTE_EVERY {
-            return Ok(());
-        }
-        self.write(home, tip, end, Note::IfNobodyDoes)
-    }
-
-    fn write(&mut self, home: &Home, tip: &SegmentFile, end: End, note: Note) -> Result<()> {
-        let fault =
-            |source| home.io_error("noting the durable position", source).in_segment(tip.name.id);
-        self.at = Instant::now();
-        let Some(_pen) = Pen::take(home, note)? else { return Ok(()) };
-        let newest = tip.slots().map_err(fault)?.newest();
-        let counter = newest.map_or(0, |slot| slot.counter).checked_add(1);
-        let Some(counter) = counter else {
-            // Nobody syncs so often: the number was forged.
-            return Err(home.error(ErrorKind::OutOfRange, "a slot's counter is at its end"));
-        };
-        let slot = Slot {
-            counter,
-            epoch: tip.header.epoch,
-            durable_offset: end.offset,
-            durable_seq: end.seq,
-            first_seq: home.page().first_seq(),
-            closed: note == Note::Closed,
-        };
-        let outdated = newest.is_some_and(|newest| newest.durable_seq > end.seq);
-        if !(outdated && note == Note::IfNobodyDoes) {
-            tip.write_slot(&slot).map_err(fault)?;
-        }
-        self.segment_id = tip.name.id;
-        self.offset = end.offset;
-        Ok(())
-    }
 }
