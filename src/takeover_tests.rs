@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
+use crate::format::name::SegmentName;
 use crate::{ErrorKind, Log};
 
 /// Appends the next record, whatever number that is.
@@ -136,6 +137,28 @@ fn g10_a_death_anywhere_in_a_takeover_leaves_the_lock_to_the_survivor() {
             assert!(open(dir.path()).recovery().clean, "{both}");
         }
     }
+}
+
+/// Who takes the lock over and cannot find out what the dead process left goes by nothing it knew
+/// before: the next append finds it out, and stores nothing over what is committed.
+#[test]
+fn g3_a_takeover_that_fails_is_begun_anew_by_the_next_append() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    let before = append_next(&log) + 1;
+    let told = before + killed(dir.path(), "append", "append.published:5");
+    // Two files with one id: no survey goes on.
+    let [base, other] = [0, 7].map(|base| SegmentName { id: 1, base_seq: base }.file_name());
+    std::fs::copy(dir.path().join(base), dir.path().join(&other)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(log.append("never").unwrap_err().kind(), ErrorKind::NotALog);
+        assert_eq!(log.writer().map(drop).map_err(|error| error.kind()), Ok(()));
+    }
+    std::fs::remove_file(dir.path().join(&other)).unwrap();
+    let seen = check(dir.path(), told, 1);
+    assert_eq!(log.append(payload(seen)).unwrap(), seen);
+    append_next(&log);
+    assert_eq!(check(dir.path(), seen + 2, 1), seen + 2);
 }
 
 /// The fresh segment that is due after a power cut is made once, by who does not die.

@@ -63,6 +63,9 @@ impl Appender {
 
     /// The lock was taken from a dead process.
     pub(crate) fn take_over(&mut self, home: &Home) -> Result<()> {
+        // If what follows fails, this process had the lock last all the same, and would go by what it
+        // knew before the dead one appended.
+        self.tip = Tip::Unsettled;
         let page = home.page();
         if page.intent().is_none() {
             // Should this process die too before it has looked.
