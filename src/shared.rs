@@ -159,9 +159,11 @@ impl Page {
         self.map.load(page::EPOCH)
     }
 
-    /// Only on a page that was opened to append.
+    /// Only on a page that was opened to append. A death between the two stores leaves the position as it
+    /// was under the last epoch; whoever settles stores both again.
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.map.store(page::EPOCH, epoch);
+        hook!("epoch.half_stored");
         loop {
             let old = self.map.load(page::DURABLE);
             if self.map.exchange(page::DURABLE, old, durable_word(epoch, old & SEQ_MASK)) {
@@ -180,8 +182,13 @@ impl Page {
         self.map.load(page::DURABLE) & SEQ_MASK
     }
 
-    /// Moves the durable position up to `seq`, captured in `epoch`. False if the epoch is another
-    /// by now or the log is poisoned: then it stays where it was.
+    /// The low bits of the epoch that the durable position is of: to be captured before an end.
+    pub(crate) fn durable_epoch(&self) -> u64 {
+        self.map.load(page::DURABLE) >> SEQ_MASK.count_ones()
+    }
+
+    /// Moves the durable position up to `seq`, captured in `epoch`, of which the low bits count. False if
+    /// that is another by now or the log is poisoned: then it stays where it was.
     pub(crate) fn raise_durable(&self, epoch: u64, seq: u64) -> bool {
         loop {
             let old = self.map.load(page::DURABLE);

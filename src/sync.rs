@@ -153,7 +153,8 @@ impl Syncer {
     fn sync_data(&self, home: &Home, closing: bool) -> Result<End> {
         let page = home.page();
         loop {
-            let epoch = page.epoch();
+            // Not the page's: who stores an epoch may die, or be stopped, before it stores both.
+            let epoch = page.durable_epoch();
             let end = home.learn()?;
             let mut dead = self.dead_syncs(home, closing)?;
             let (segments, names, doubts) = {

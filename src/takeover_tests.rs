@@ -169,6 +169,7 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
         "create.announced",
         "names.changed",
         "create.after_rename",
+        "epoch.half_stored",
         "afresh.epoch_stored",
         "create.marks_stored",
         "create.intent_withdrawn",
@@ -184,6 +185,24 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
         assert!(log.epoch() > epoch, "{place}");
         log.close().unwrap();
         assert!(open(cut.path()).recovery().clean, "{place}");
+    }
+}
+
+/// A death between the two words that an epoch is stored in: who closes the log next is not left moving
+/// a durable position that never moves, behind the gate.
+#[test]
+fn g10_a_death_in_the_storing_of_an_epoch_hangs_nobody_who_closes() {
+    for place in ["epoch.half_stored", "afresh.epoch_stored"] {
+        let dir = tempdir();
+        let told = killed(dir.path(), "append", "append.end_stored:12");
+        let cut = copy(dir.path());
+        let log = open(cut.path());
+        assert_eq!(killed(cut.path(), "append", place), 0);
+        log.close().unwrap();
+        let again = open(cut.path());
+        let seen = check(cut.path(), told, 1);
+        assert_eq!(append_next(&again), seen, "{place}");
+        again.close().unwrap();
     }
 }
 

@@ -91,8 +91,9 @@ impl Appender {
         if found.epoch > page.epoch() {
             // Nobody sees an epoch that a power cut could give again.
             home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
-            page.set_epoch(found.epoch);
         }
+        // Even if it is the page's: the dead process may have stored it only there.
+        page.set_epoch(found.epoch);
         hook!("takeover.epoch_stored");
         if found.plan == Plan::Fresh {
             page.set_due(Due::Fresh);
