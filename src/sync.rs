@@ -162,7 +162,12 @@ impl Syncer {
                 let doubts = std::mem::take(&mut unsynced.doubts);
                 (unsynced.segments(), std::mem::take(&mut unsynced.names), doubts)
             };
-            let unseen = ended_unseen(home, doubts)?;
+            let unseen = ended_unseen(home, &doubts).inspect_err(|_| {
+                // The next sync has to do what this one did not come to.
+                let mut unsynced = home.unsynced.lock();
+                unsynced.names |= names;
+                unsynced.doubts.extend(&doubts);
+            })?;
             if !unseen.is_empty() {
                 store_again(home, end).map_err(|error| home.poison_with(error))?;
             }
@@ -244,9 +249,9 @@ fn is_dead(home: &Home, sync: (usize, u64)) -> Result<bool> {
 
 /// Waits for syncs that were under way when a segment was opened here, since whether they failed only
 /// they are told; gives those whose processes died in them.
-fn ended_unseen(home: &Home, syncs: Vec<(usize, u64)>) -> Result<Vec<(usize, u64)>> {
+fn ended_unseen(home: &Home, syncs: &[(usize, u64)]) -> Result<Vec<(usize, u64)>> {
     let mut unseen = Vec::new();
-    for sync in syncs {
+    for &sync in syncs {
         while home.page().is_syncing(sync) {
             home.check()?;
             if is_dead(home, sync)? {

@@ -257,6 +257,26 @@ fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
     }
 }
 
+/// A sync that fails before it asked the disk for anything forgets nothing that the next one has to do:
+/// neither the directory's names, nor syncs in doubt.
+#[test]
+fn g8_a_sync_that_fails_early_leaves_doubts_and_names_to_the_next() {
+    let dir = tempdir();
+    let company = Company::join(dir.path());
+    assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
+    let log = open(dir.path());
+    harm(dir.path(), 50);
+    // Nobody can be asked whether that process is dead.
+    let [lock, away] = ["lock", "away"].map(|name| dir.path().join(name));
+    std::fs::rename(&lock, &away).unwrap();
+    assert_eq!(log.sync().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(log.core.home.unsynced.lock().names);
+    std::fs::rename(&away, &lock).unwrap();
+    assert_eq!(log.durable_seq(), 0);
+    assert_eq!(log.sync().map_err(|error| error.kind()), Err(ErrorKind::Poisoned));
+    drop(company);
+}
+
 /// A process that is alive keeps the lock, however long it takes.
 #[test]
 fn a_lock_held_elsewhere_is_waited_for_and_not_taken() {
