@@ -3,11 +3,14 @@
 //! 1, 3, 6 and 12.
 #![allow(clippy::print_stdout)]
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::attach::{Gate, Seized};
 use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
+use crate::dir::Dir;
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
 use crate::format::name::SegmentName;
 use crate::{ErrorKind, Log};
@@ -275,6 +278,24 @@ fn g8_a_sync_that_fails_early_leaves_doubts_and_names_to_the_next() {
     assert_eq!(log.durable_seq(), 0);
     assert_eq!(log.sync().map_err(|error| error.kind()), Err(ErrorKind::Poisoned));
     drop(company);
+}
+
+/// A participant's place is looked at once its byte is held: until then its holder may be alive, take the
+/// append lock and die with it, and who came in its place would be taken for that lock's living holder.
+#[test]
+fn attack_12_a_place_is_found_vacant_only_by_who_holds_its_byte() {
+    let dir = tempdir();
+    let dir = Dir::open(dir.path()).unwrap();
+    let gate = Gate::pass(&dir, 0o640).unwrap();
+    let asked = Cell::new(0);
+    let attachment = gate.stay(&dir, |participant| {
+        assert!(Seized::take(&dir, participant).unwrap().is_none(), "{participant} is free");
+        asked.set(asked.get() + 1);
+        participant == 2
+    });
+    assert_eq!((attachment.unwrap().participant(), asked.get()), (2, 3));
+    // Those that were left are free again.
+    assert!(Seized::take(&dir, 0).unwrap().is_some());
 }
 
 /// A process that is alive keeps the lock, however long it takes.
