@@ -107,6 +107,8 @@ pub(crate) fn inherit<'l>(
     if !seen.is_held() || owner == home.participant() {
         return Ok(None);
     }
+    // Of another log's file `lock` nobody holds a byte, though the owner lives.
+    home.check_place()?;
     // As long as its byte is held nobody attaches as that participant, so it stays dead.
     let Some(_byte) = Seized::take(home.dir(), owner)? else { return Ok(None) };
     let Some(mut held) = appender.inherit(seen) else { return Ok(None) };

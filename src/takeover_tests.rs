@@ -280,6 +280,23 @@ fn g8_a_sync_that_fails_early_leaves_doubts_and_names_to_the_next() {
     drop(company);
 }
 
+/// Attack 46: where other files took the log's place, their `lock` says nothing of this log's owner.
+#[test]
+fn attack_46_no_lock_is_inherited_by_the_word_of_another_logs_file() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    killed(dir.path(), "append", "append.written:3");
+    let held = log.core.home.page().seen_lock();
+    assert!(held.is_held());
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert_eq!(log.append("lost").unwrap_err().kind(), ErrorKind::Replaced);
+    std::fs::write(dir.path().join("lock"), "").unwrap();
+    assert_eq!(log.append("lost").unwrap_err().kind(), ErrorKind::Replaced);
+    assert_eq!(log.core.home.page().seen_lock().token(), held.token(), "taken from the living");
+}
+
 /// A participant's place is looked at once its byte is held: until then its holder may be alive, take the
 /// append lock and die with it, and who came in its place would be taken for that lock's living holder.
 #[test]
