@@ -98,12 +98,11 @@ impl Core {
         Ok(held.map(|held| Writer::new(self, held)))
     }
 
-    /// No record waits longer for its sync, those included that wait already.
+    /// No record waits longer for its sync, those included that wait already, and those of other processes,
+    /// which may die before they sync.
     pub(crate) fn sync_every(&self, interval: Duration) {
         self.helper.sync_every(interval);
-        if self.home.page().durable_seq() < self.home.page().end().seq {
-            self.stir();
-        }
+        self.stir();
     }
 
     /// Tells the helper that there is something to sync.

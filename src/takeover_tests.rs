@@ -297,6 +297,29 @@ fn attack_46_no_lock_is_inherited_by_the_word_of_another_logs_file() {
     assert_eq!(log.core.home.page().seen_lock().token(), held.token(), "taken from the living");
 }
 
+/// At most the last second: what a dead process appended is synced by any that lives and has a policy,
+/// whether it ever appended itself or not.
+#[test]
+fn g2_records_of_the_dead_are_synced_by_who_only_has_the_log_open() {
+    for appends in [false, true] {
+        let dir = tempdir();
+        let log = open(dir.path());
+        if appends {
+            append_next(&log);
+            // Long enough to be synced, and to fall idle.
+            std::thread::sleep(Duration::from_millis(3500));
+            assert_eq!(log.durable_seq(), 1);
+        }
+        assert!(killed(dir.path(), "append", "append.end_stored:5") > 0);
+        let (since, end) = (Instant::now(), log.next_seq());
+        while log.durable_seq() < end && since.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let waited = since.elapsed();
+        assert!(waited < Duration::from_millis(1500), "appends {appends}: {waited:?}");
+    }
+}
+
 /// A participant's place is looked at once its byte is held: until then its holder may be alive, take the
 /// append lock and die with it, and who came in its place would be taken for that lock's living holder.
 #[test]
