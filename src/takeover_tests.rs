@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, temp
 use crate::dir::Dir;
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
 use crate::format::name::SegmentName;
+use crate::hook::{Change, listen};
 use crate::{ErrorKind, Log};
 
 /// Appends the next record, whatever number that is.
@@ -258,6 +260,29 @@ fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
         assert!(log.recovery().clean, "{:?}", log.recovery());
         assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
     }
+}
+
+/// Attack 6, the same, and the dead process's sync went further than this one had looked: all that it
+/// may have lost is stored again and checked, before anybody forgets that there was such a sync.
+#[test]
+fn g8_a_sync_in_doubt_is_done_again_as_far_as_it_went() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    append_next(&log);
+    killed(dir.path(), "append", "append.end_stored:30");
+    let path = dir.path().to_owned();
+    let end = log.next_seq();
+    let goes_further = Cell::new(true);
+    listen(Some(Rc::new(move |change| {
+        if matches!(change, Change::Hook("learn.listed")) && goes_further.take() {
+            assert_eq!(killed(&path, "late sync", "sync.before_data"), 100);
+            harm(&path, end + 1);
+        }
+    })));
+    let error = log.sync().map_err(|error| error.kind());
+    listen(None);
+    let error = error.and_then(|_| log.sync().map_err(|error| error.kind()));
+    assert_eq!(error, Err(ErrorKind::Poisoned), "{end}");
 }
 
 /// A sync that fails before it asked the disk for anything forgets nothing that the next one has to do:
