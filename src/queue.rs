@@ -67,15 +67,18 @@ impl Queue {
                 Err(seen) => seen,
             };
             let waited = since.elapsed();
-            if waited >= PATIENCE {
-                if let Some(held) = inherit(home, appender, seen)? {
-                    return Ok(held);
-                }
-                appender.urge();
-                manner = Manner::Urgent;
+            // At the end of all patience, too: a dead process keeps nobody from it, however short it is.
+            if waited >= PATIENCE.min(timeout)
+                && let Some(held) = inherit(home, appender, seen)?
+            {
+                return Ok(held);
             }
             if waited >= timeout {
                 return Err(timed_out());
+            }
+            if waited >= PATIENCE {
+                appender.urge();
+                manner = Manner::Urgent;
             }
             if seen.is_held() {
                 appender.sleep(seen, NAP.min(timeout.saturating_sub(waited)));

@@ -363,6 +363,22 @@ fn attack_12_a_place_is_found_vacant_only_by_who_holds_its_byte() {
     assert!(Seized::take(&dir, 0).unwrap().is_some());
 }
 
+/// G10, for the impatient too: that its owner is dead is found out before the time is up, however short.
+#[test]
+fn g10_a_dead_owners_lock_is_taken_over_by_who_does_not_wait() {
+    for timeout in [Duration::ZERO, Duration::from_millis(1)] {
+        let dir = tempdir();
+        let log = open(dir.path());
+        #[allow(unsafe_code)]
+        // SAFETY: nobody else changes the files.
+        let hasty = unsafe { Log::options().lock_timeout(timeout).open(dir.path()).unwrap() };
+        let told = killed(dir.path(), "append", "append.end_stored:5");
+        let seen = check(dir.path(), told, 1);
+        assert_eq!(hasty.append(payload(seen)).map_err(|error| error.kind()), Ok(seen));
+        drop(log);
+    }
+}
+
 /// A process that is alive keeps the lock, however long it takes.
 #[test]
 fn a_lock_held_elsewhere_is_waited_for_and_not_taken() {
