@@ -107,20 +107,23 @@ impl Gate {
         Ok(false)
     }
 
-    /// Takes a participant's byte, one of those that `is_vacant` accepts.
+    /// Takes a participant's byte, one of those that `is_vacant` accepts: it is asked while the byte is
+    /// held, since who held it before may have taken the append lock until it died.
     ///
     /// The byte is held through a file of its own whose descriptor exists for these few calls only,
     /// so that hardly any child ever has a copy.
     pub(crate) fn stay(&self, dir: &Dir, is_vacant: impl Fn(usize) -> bool) -> Result<Attachment> {
         let file = dir.open_to_write(LOCK).map_err(fault(dir))?;
         for participant in 0..page::PARTICIPANTS {
-            if is_vacant(participant)
-                && try_lock(&file, byte_of(participant)).map_err(fault(dir))?
-            {
+            if !try_lock(&file, byte_of(participant)).map_err(fault(dir))? {
+                continue;
+            }
+            if is_vacant(participant) {
                 let hold = Some(Hold::new(&file).map_err(fault(dir))?);
                 let birth = Birth::here().map_err(fault(dir))?;
                 return Ok(Attachment { hold, birth, participant });
             }
+            unlock(&file, byte_of(participant)).map_err(fault(dir))?;
         }
         let text = format!("{} processes have the log open to append already", page::PARTICIPANTS);
         Err(Error::new(ErrorKind::InUse, text).at_path(dir.path()))

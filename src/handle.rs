@@ -98,12 +98,11 @@ impl Core {
         Ok(held.map(|held| Writer::new(self, held)))
     }
 
-    /// No record waits longer for its sync, those included that wait already.
+    /// No record waits longer for its sync, those included that wait already, and those of other processes,
+    /// which may die before they sync.
     pub(crate) fn sync_every(&self, interval: Duration) {
         self.helper.sync_every(interval);
-        if self.home.page().durable_seq() < self.home.page().end().seq {
-            self.stir();
-        }
+        self.stir();
     }
 
     /// Tells the helper that there is something to sync.
@@ -296,19 +295,27 @@ impl Deref for Slot<'_, '_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.writer.appender.reserved(self.len as u64)
+        match self.writer.core.birth.is_this_process() {
+            true => self.writer.appender.reserved(self.len as u64),
+            false => &[],
+        }
     }
 }
 
 impl DerefMut for Slot<'_, '_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.writer.appender.reserved_mut(self.len as u64)
+        // The bytes are the log's own: a child would store into what its parent has committed since.
+        match self.writer.core.birth.is_this_process() {
+            true => self.writer.appender.reserved_mut(self.len as u64),
+            false => &mut [],
+        }
     }
 }
 
 impl io::Write for Slot<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.core.home.check_process()?;
         let from = self.written;
         let written = (&mut self[from..]).write(bytes)?;
         self.written += written;

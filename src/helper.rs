@@ -1,5 +1,5 @@
-//! The helper thread: one for each log that wants to be synced by the clock, started by the first
-//! append, asleep when nothing is to be done.
+//! The helper thread: one for each log that wants to be synced by the clock, started with it, since
+//! others' records may be its business too; asleep when nothing is to be done.
 //!
 //! Nothing is wrong without it but that records wait for a sync that somebody asks for. Does not
 //! know: who appends.
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::error::Result;
 use crate::home::Home;
 use crate::map::{Flag, without_signals};
 use crate::monitor::{Monitor, deadline};
@@ -106,7 +107,7 @@ impl Alarm {
                     self.rung.set(false);
                     Ok(())
                 }
-                true => syncer.note(home).map(|()| self.idle(home)),
+                true => syncer.note(home).and_then(|()| self.idle(home, syncer)),
             };
             // A poisoned log stays so; what failed is told to whoever calls next.
             if done.is_err() && home.page().is_poisoned() {
@@ -123,8 +124,8 @@ impl Alarm {
         !self.wants.wait_while_until(wants, deadline(interval), unchanged).stop
     }
 
-    /// Sleeps until this process appends again, or another one has.
-    fn idle(&self, home: &Home) {
+    /// Sleeps until this process appends again, or another one has: its records waited for long enough.
+    fn idle(&self, home: &Home, syncer: &Syncer) -> Result<()> {
         let mut wants = self.wants.lock();
         let interval = wants.every.unwrap_or(SHORTEST).max(IDLE_POLL);
         let nothing = |wants: &Wants| !wants.stop && !self.rung.is_set();
@@ -132,5 +133,8 @@ impl Alarm {
         while nothing(&wants) && quiet() {
             wants = self.wants.wait_while_until(wants, deadline(interval), nothing);
         }
+        let by_another = nothing(&wants);
+        drop(wants);
+        if by_another { syncer.sync(home).map(drop) } else { Ok(()) }
     }
 }

@@ -121,6 +121,7 @@ impl Home {
         }
         let durable_seq = page.durable_seq();
         let (shares, end) = self.site.shares(page)?;
+        hook!("learn.listed");
         let mut unsynced = self.unsynced.lock();
         for span in shares.iter().filter(|span| span.end_seq > durable_seq) {
             if unsynced.segment(span.name.id).is_some() {

@@ -65,6 +65,8 @@ mod crash_images;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod takeover_tests;
 
 pub use error::{Error, ErrorKind, Result};

@@ -67,15 +67,18 @@ impl Queue {
                 Err(seen) => seen,
             };
             let waited = since.elapsed();
-            if waited >= PATIENCE {
-                if let Some(held) = inherit(home, appender, seen)? {
-                    return Ok(held);
-                }
-                appender.urge();
-                manner = Manner::Urgent;
+            // At the end of all patience, too: a dead process keeps nobody from it, however short it is.
+            if waited >= PATIENCE.min(timeout)
+                && let Some(held) = inherit(home, appender, seen)?
+            {
+                return Ok(held);
             }
             if waited >= timeout {
                 return Err(timed_out());
+            }
+            if waited >= PATIENCE {
+                appender.urge();
+                manner = Manner::Urgent;
             }
             if seen.is_held() {
                 appender.sleep(seen, NAP.min(timeout.saturating_sub(waited)));
@@ -107,6 +110,8 @@ pub(crate) fn inherit<'l>(
     if !seen.is_held() || owner == home.participant() {
         return Ok(None);
     }
+    // Of another log's file `lock` nobody holds a byte, though the owner lives.
+    home.check_place()?;
     // As long as its byte is held nobody attaches as that participant, so it stays dead.
     let Some(_byte) = Seized::take(home.dir(), owner)? else { return Ok(None) };
     let Some(mut held) = appender.inherit(seen) else { return Ok(None) };

@@ -3,16 +3,22 @@
 //! 1, 3, 6 and 12.
 #![allow(clippy::print_stdout)]
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::attach::{Gate, Seized};
 use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
+use crate::dir::Dir;
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
-use crate::{ErrorKind, Log, Reader};
+use crate::format::name::SegmentName;
+use crate::hook::{Change, listen};
+use crate::{ErrorKind, Log};
 
 /// Appends the next record, whatever number that is.
-fn append_next(log: &Log) -> u64 {
+pub(crate) fn append_next(log: &Log) -> u64 {
     let mut writer = log.writer().unwrap();
     let seq = log.next_seq();
     assert_eq!(writer.append(payload(seq)).unwrap(), seq);
@@ -138,6 +144,28 @@ fn g10_a_death_anywhere_in_a_takeover_leaves_the_lock_to_the_survivor() {
     }
 }
 
+/// Who takes the lock over and cannot find out what the dead process left goes by nothing it knew
+/// before: the next append finds it out, and stores nothing over what is committed.
+#[test]
+fn g3_a_takeover_that_fails_is_begun_anew_by_the_next_append() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    let before = append_next(&log) + 1;
+    let told = before + killed(dir.path(), "append", "append.published:5");
+    // Two files with one id: no survey goes on.
+    let [base, other] = [0, 7].map(|base| SegmentName { id: 1, base_seq: base }.file_name());
+    std::fs::copy(dir.path().join(base), dir.path().join(&other)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(log.append("never").unwrap_err().kind(), ErrorKind::NotALog);
+        assert_eq!(log.writer().map(drop).map_err(|error| error.kind()), Ok(()));
+    }
+    std::fs::remove_file(dir.path().join(&other)).unwrap();
+    let seen = check(dir.path(), told, 1);
+    assert_eq!(log.append(payload(seen)).unwrap(), seen);
+    append_next(&log);
+    assert_eq!(check(dir.path(), seen + 2, 1), seen + 2);
+}
+
 /// The fresh segment that is due after a power cut is made once, by who does not die.
 #[test]
 fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
@@ -146,6 +174,7 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
         "create.announced",
         "names.changed",
         "create.after_rename",
+        "epoch.half_stored",
         "afresh.epoch_stored",
         "create.marks_stored",
         "create.intent_withdrawn",
@@ -164,94 +193,22 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
     }
 }
 
-/// Thirty records, in several segments.
-fn thirty(path: &Path) -> Log {
-    let log = open(path);
-    (0..30).for_each(|seq| assert_eq!(append_next(&log), seq));
-    log
-}
-
-/// What a log holds: its first number, its next, and every record its own.
-fn holds(path: &Path) -> (u64, u64) {
-    #[allow(unsafe_code)]
-    // SAFETY: nobody changes the files but maplog.
-    let reader = unsafe { Reader::open(path).unwrap() };
-    for item in &reader {
-        let record = item.unwrap();
-        assert_eq!(record.data(), payload(record.seq()));
-    }
-    assert_eq!(reader.iter().count() as u64, reader.len());
-    (reader.first_seq(), reader.next_seq())
-}
-
-/// Attacks 2, 17 and 43, with a survivor and without: a death at any step of a cut, a reset or a trim
-/// leaves the log as it was or as it was to be, and from its name on as it was to be.
+/// A death between the two words that an epoch is stored in: who closes the log next is not left moving
+/// a durable position that never moves, behind the gate.
 #[test]
-fn g4_a_death_anywhere_in_a_cut_leaves_the_old_log_or_the_new() {
-    let makes = [
-        ("create.announced", false),
-        ("create.before_rename", false),
-        ("names.announced", false),
-        ("names.changed", true),
-        ("create.after_rename", true),
-        ("cut.durable", true),
-        ("cut.epoch_stored", true),
-        ("create.marks_stored", true),
-        ("create.intent_withdrawn", true),
-    ];
-    let trims = [("trim.noted", true), ("trim.told", true), ("trim.removed:1", true)];
-    let places = [("truncate", &makes[..], (0, 10)), ("reset", &makes, (1000, 1000))];
-    let places = places.into_iter().chain([("trim", &trims[..], (25, 30))]);
-    let mut deaths = 0;
-    for (work, hooks, after) in places {
-        for (hook, took) in hooks {
-            let place = format!("{work}, {hook}");
-            let expected = if *took { after } else { (0, 30) };
-            for survivor in [true, false] {
-                let dir = tempdir();
-                let path = dir.path();
-                let mut log = Some(thirty(path));
-                let epoch = log.as_ref().map(Log::epoch).unwrap();
-                if !survivor {
-                    log.take().unwrap().sync().unwrap();
-                }
-                assert_eq!(killed(path, work, hook), 0);
-                deaths += 1;
-                let log = log.unwrap_or_else(|| open(path));
-                let seq = append_next(&log);
-                assert_eq!(seq, expected.1, "{place}");
-                assert_eq!(holds(path), (expected.0, seq + 1), "{place}");
-                assert_eq!(
-                    (log.first_seq(), log.epoch() > epoch),
-                    (expected.0, *took && work != "trim",),
-                    "{place}"
-                );
-                log.sync().unwrap();
-                assert_eq!(holds(copy(path).path()), (expected.0, seq + 1), "{place}, power lost");
-                // What was begun can be done.
-                log.trim_before(seq).unwrap();
-                log.reset(5).unwrap();
-                assert_eq!(log.append(payload(5)).unwrap(), 5, "{place}");
-                log.close().unwrap();
-                assert_eq!(holds(path), (5, 6), "{place}");
-            }
-        }
+fn g10_a_death_in_the_storing_of_an_epoch_hangs_nobody_who_closes() {
+    for place in ["epoch.half_stored", "afresh.epoch_stored"] {
+        let dir = tempdir();
+        let told = killed(dir.path(), "append", "append.end_stored:12");
+        let cut = copy(dir.path());
+        let log = open(cut.path());
+        assert_eq!(killed(cut.path(), "append", place), 0);
+        log.close().unwrap();
+        let again = open(cut.path());
+        let seen = check(cut.path(), told, 1);
+        assert_eq!(append_next(&again), seen, "{place}");
+        again.close().unwrap();
     }
-    println!("{deaths} deaths in cuts, resets and trims");
-}
-
-/// Attack 7: a sync that was under way when the log was cut does not call durable what came since.
-#[test]
-fn attack_7_a_sync_captured_before_a_cut_moves_nothing() {
-    let dir = tempdir();
-    let log = thirty(dir.path());
-    let page = log.core.home.page();
-    let (epoch, end) = (page.epoch(), page.end());
-    log.truncate_from(10).unwrap();
-    (10..15).for_each(|seq| assert_eq!(append_next(&log), seq));
-    assert!(!page.raise_durable(epoch, end.seq));
-    assert_eq!(log.durable_seq(), 10);
-    assert_eq!(log.sync().unwrap(), 15);
 }
 
 /// Attack 6, the reverse: a process killed inside a healthy fdatasync poisons nobody, and what it was
@@ -302,6 +259,123 @@ fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
         let log = open(dir.path());
         assert!(log.recovery().clean, "{:?}", log.recovery());
         assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
+    }
+}
+
+/// Attack 6, the same, and the dead process's sync went further than this one had looked: all that it
+/// may have lost is stored again and checked, before anybody forgets that there was such a sync.
+#[test]
+fn g8_a_sync_in_doubt_is_done_again_as_far_as_it_went() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    append_next(&log);
+    killed(dir.path(), "append", "append.end_stored:30");
+    let path = dir.path().to_owned();
+    let end = log.next_seq();
+    let goes_further = Cell::new(true);
+    listen(Some(Rc::new(move |change| {
+        if matches!(change, Change::Hook("learn.listed")) && goes_further.take() {
+            assert_eq!(killed(&path, "late sync", "sync.before_data"), 100);
+            harm(&path, end + 1);
+        }
+    })));
+    let error = log.sync().map_err(|error| error.kind());
+    listen(None);
+    let error = error.and_then(|_| log.sync().map_err(|error| error.kind()));
+    assert_eq!(error, Err(ErrorKind::Poisoned), "{end}");
+}
+
+/// A sync that fails before it asked the disk for anything forgets nothing that the next one has to do:
+/// neither the directory's names, nor syncs in doubt.
+#[test]
+fn g8_a_sync_that_fails_early_leaves_doubts_and_names_to_the_next() {
+    let dir = tempdir();
+    let company = Company::join(dir.path());
+    assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
+    let log = open(dir.path());
+    harm(dir.path(), 50);
+    // Nobody can be asked whether that process is dead.
+    let [lock, away] = ["lock", "away"].map(|name| dir.path().join(name));
+    std::fs::rename(&lock, &away).unwrap();
+    assert_eq!(log.sync().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(log.core.home.unsynced.lock().names);
+    std::fs::rename(&away, &lock).unwrap();
+    assert_eq!(log.durable_seq(), 0);
+    assert_eq!(log.sync().map_err(|error| error.kind()), Err(ErrorKind::Poisoned));
+    drop(company);
+}
+
+/// Attack 46: where other files took the log's place, their `lock` says nothing of this log's owner.
+#[test]
+fn attack_46_no_lock_is_inherited_by_the_word_of_another_logs_file() {
+    let dir = tempdir();
+    let log = open(dir.path());
+    killed(dir.path(), "append", "append.written:3");
+    let held = log.core.home.page().seen_lock();
+    assert!(held.is_held());
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert_eq!(log.append("lost").unwrap_err().kind(), ErrorKind::Replaced);
+    std::fs::write(dir.path().join("lock"), "").unwrap();
+    assert_eq!(log.append("lost").unwrap_err().kind(), ErrorKind::Replaced);
+    assert_eq!(log.core.home.page().seen_lock().token(), held.token(), "taken from the living");
+}
+
+/// At most the last second: what a dead process appended is synced by any that lives and has a policy,
+/// whether it ever appended itself or not.
+#[test]
+fn g2_records_of_the_dead_are_synced_by_who_only_has_the_log_open() {
+    for appends in [false, true] {
+        let dir = tempdir();
+        let log = open(dir.path());
+        if appends {
+            append_next(&log);
+            // Long enough to be synced, and to fall idle.
+            std::thread::sleep(Duration::from_millis(3500));
+            assert_eq!(log.durable_seq(), 1);
+        }
+        assert!(killed(dir.path(), "append", "append.end_stored:5") > 0);
+        let (since, end) = (Instant::now(), log.next_seq());
+        while log.durable_seq() < end && since.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let waited = since.elapsed();
+        assert!(waited < Duration::from_millis(1500), "appends {appends}: {waited:?}");
+    }
+}
+
+/// A participant's place is looked at once its byte is held: until then its holder may be alive, take the
+/// append lock and die with it, and who came in its place would be taken for that lock's living holder.
+#[test]
+fn attack_12_a_place_is_found_vacant_only_by_who_holds_its_byte() {
+    let dir = tempdir();
+    let dir = Dir::open(dir.path()).unwrap();
+    let gate = Gate::pass(&dir, 0o640).unwrap();
+    let asked = Cell::new(0);
+    let attachment = gate.stay(&dir, |participant| {
+        assert!(Seized::take(&dir, participant).unwrap().is_none(), "{participant} is free");
+        asked.set(asked.get() + 1);
+        participant == 2
+    });
+    assert_eq!((attachment.unwrap().participant(), asked.get()), (2, 3));
+    // Those that were left are free again.
+    assert!(Seized::take(&dir, 0).unwrap().is_some());
+}
+
+/// G10, for the impatient too: that its owner is dead is found out before the time is up, however short.
+#[test]
+fn g10_a_dead_owners_lock_is_taken_over_by_who_does_not_wait() {
+    for timeout in [Duration::ZERO, Duration::from_millis(1)] {
+        let dir = tempdir();
+        let log = open(dir.path());
+        #[allow(unsafe_code)]
+        // SAFETY: nobody else changes the files.
+        let hasty = unsafe { Log::options().lock_timeout(timeout).open(dir.path()).unwrap() };
+        let told = killed(dir.path(), "append", "append.end_stored:5");
+        let seen = check(dir.path(), told, 1);
+        assert_eq!(hasty.append(payload(seen)).map_err(|error| error.kind()), Ok(seen));
+        drop(log);
     }
 }
 

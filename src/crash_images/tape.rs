@@ -213,11 +213,16 @@ impl Tape {
         if let Some((name, moments)) = &mut self.dies
             && name.is_none_or(|name| name == at)
         {
-            *moments -= 1;
+            *moments = moments.saturating_sub(1);
             if *moments == 0 {
-                self.look_at_all();
-                self.page_at_death = Some(fs::read(self.dir.join("shared")).unwrap());
-                self.dies = None;
+                let page = fs::read(self.dir.join("shared")).unwrap();
+                // While it is being initialised its magic is gone, and who comes next finds no live page:
+                // the death is put off to the next moment.
+                if page[..8] != [0; 8] {
+                    self.look_at_all();
+                    self.page_at_death = Some(page);
+                    self.dies = None;
+                }
             }
         }
     }

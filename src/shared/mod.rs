@@ -160,9 +160,11 @@ impl Page {
     }
 
     /// The epoch rose, and the log is durable up to `durable_seq` in it: numbers from there on may be given
-    /// anew. Only the append lock's holder may.
+    /// anew. Only the append lock's holder may. A death between the two stores leaves the position as it
+    /// was under the last epoch; whoever settles stores both again.
     pub(crate) fn set_epoch(&self, epoch: u64, durable_seq: u64) {
         self.map.store(page::EPOCH, epoch);
+        hook!("epoch.half_stored");
         loop {
             let old = self.map.load(page::DURABLE);
             if self.map.exchange(page::DURABLE, old, durable_word(epoch, durable_seq)) {
@@ -186,8 +188,13 @@ impl Page {
         self.map.load(page::DURABLE) & SEQ_MASK
     }
 
-    /// Moves the durable position up to `seq`, captured in `epoch`. False if the epoch is another
-    /// by now or the log is poisoned: then it stays where it was.
+    /// The low bits of the epoch that the durable position is of: to be captured before an end.
+    pub(crate) fn durable_epoch(&self) -> u64 {
+        self.map.load(page::DURABLE) >> SEQ_MASK.count_ones()
+    }
+
+    /// Moves the durable position up to `seq`, captured in `epoch`, of which the low bits count. False if
+    /// that is another by now or the log is poisoned: then it stays where it was.
     pub(crate) fn raise_durable(&self, epoch: u64, seq: u64) -> bool {
         loop {
             let old = self.map.load(page::DURABLE);

@@ -147,22 +147,20 @@ impl Syncer {
     fn sync_data(&self, home: &Home, closing: bool) -> Result<End> {
         let page = home.page();
         loop {
-            let epoch = page.epoch();
-            let end = home.learn()?;
+            // Not the page's: who stores an epoch may die, or be stopped, before it stores both.
+            let epoch = page.durable_epoch();
+            let Settled { end, doubts, unseen } = settle_doubts(home)?;
             let mut dead = self.dead_syncs(home, closing)?;
-            let (segments, names, doubts) = {
-                let mut unsynced = home.unsynced.lock();
-                let doubts = std::mem::take(&mut unsynced.doubts);
-                (unsynced.segments(), std::mem::take(&mut unsynced.names), doubts)
-            };
-            let unseen = ended_unseen(home, doubts)?;
             if !unseen.is_empty() {
                 store_again(home, end).map_err(|error| home.poison_with(error))?;
             }
             dead.extend(unseen);
+            let segments = home.unsynced.lock().segments();
             for segment in &segments {
                 sync_file(home, segment, "syncing a segment")?;
             }
+            // Not earlier, where a call may fail that poisons nothing.
+            let names = std::mem::take(&mut home.unsynced.lock().names);
             if names {
                 syncing(home, "syncing the directory", || home.dir().sync())?;
             }
@@ -171,6 +169,7 @@ impl Syncer {
                 // stored again since.
                 page.end_dead_sync(sync);
             }
+            home.unsynced.lock().doubts.retain(|doubt| !doubts.contains(doubt));
             hook!("sync.before_position");
             if page.raise_durable(epoch, end.seq) {
                 home.wake.position_moved();
@@ -254,11 +253,35 @@ fn is_dead(home: &Home, sync: (usize, u64)) -> Result<bool> {
     Ok(byte.is_some() && home.page().is_syncing(sync))
 }
 
+/// An end below which no sync is in doubt but those that nobody saw the end of.
+struct Settled {
+    end: End,
+    /// All that were in doubt.
+    doubts: Vec<(usize, u64)>,
+    unseen: Vec<(usize, u64)>,
+}
+
+fn settle_doubts(home: &Home) -> Result<Settled> {
+    let (mut doubts, mut unseen) = (Vec::new(), Vec::new());
+    loop {
+        let end = home.learn()?;
+        let known = home.unsynced.lock().doubts.clone();
+        let new = known.into_iter().filter(|doubt| !doubts.contains(doubt)).collect::<Vec<_>>();
+        let died = ended_unseen(home, &new)?;
+        doubts.extend(new);
+        if died.is_empty() {
+            return Ok(Settled { end, doubts, unseen });
+        }
+        // What they synced may lie behind this end; nothing more comes to it now.
+        unseen.extend(died);
+    }
+}
+
 /// Waits for syncs that were under way when a segment was opened here, since whether they failed only
 /// they are told; gives those whose processes died in them.
-fn ended_unseen(home: &Home, syncs: Vec<(usize, u64)>) -> Result<Vec<(usize, u64)>> {
+fn ended_unseen(home: &Home, syncs: &[(usize, u64)]) -> Result<Vec<(usize, u64)>> {
     let mut unseen = Vec::new();
-    for sync in syncs {
+    for &sync in syncs {
         while home.page().is_syncing(sync) {
             home.check()?;
             if is_dead(home, sync)? {

@@ -63,6 +63,9 @@ impl Appender {
 
     /// The lock was taken from a dead process.
     pub(crate) fn take_over(&mut self, home: &Home) -> Result<()> {
+        // If what follows fails, this process had the lock last all the same, and would go by what it
+        // knew before the dead one appended.
+        self.tip = Tip::Unsettled;
         let page = home.page();
         if page.intent().is_none() {
             // Should this process die too before it has looked.
@@ -88,10 +91,11 @@ impl Appender {
         if found.epoch > page.epoch() {
             // Nobody sees an epoch that a power cut could give again.
             home.dir().sync().map_err(|source| home.poison("syncing the directory", source))?;
-            // What lies below the first record is missing to nobody.
-            let durable_seq = page.durable_seq().min(found.end.seq).max(found.first_seq);
-            page.set_epoch(found.epoch, durable_seq);
         }
+        // Even if it is the page's: the dead process may have stored it only there. What lies below the
+        // first record is missing to nobody.
+        let durable_seq = page.durable_seq().min(found.end.seq).max(found.first_seq);
+        page.set_epoch(found.epoch, durable_seq);
         hook!("takeover.epoch_stored");
         if found.plan == Plan::Fresh {
             page.set_due(Due::Fresh);

@@ -193,6 +193,16 @@ fn holds_a_writer() {
     slot.as_mut().unwrap().write_all(&mine).unwrap();
     let status = in_a_child(Doubling::Fork, || assert_forked(slot.take().unwrap().commit()));
     assert!(status.success(), "{status:?}");
+    // The reserved bytes are the log's own memory, which parent and child share.
+    let status = in_a_child(Doubling::Fork, || {
+        let mut slot = slot.take().unwrap();
+        slot.fill(0xff);
+        assert!(slot.is_empty());
+        let error = slot.write(b"x").unwrap_err();
+        assert_eq!(error.downcast::<Error>().unwrap().kind(), ErrorKind::Forked);
+    });
+    assert!(status.success(), "{status:?}");
+    assert_eq!(slot.as_deref().unwrap(), mine);
     assert_eq!(slot.unwrap().commit().unwrap(), 1);
     let mut writer = Some(writer);
     assert!(in_a_child(Doubling::Fork, || drop(writer.take())).success());
