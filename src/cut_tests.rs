@@ -39,8 +39,9 @@ fn g4_a_death_anywhere_in_a_cut_leaves_the_old_log_or_the_new() {
         ("names.changed", true),
         ("create.after_rename", true),
         ("cut.durable", true),
-        ("cut.epoch_stored", true),
         ("create.marks_stored", true),
+        ("epoch.half_stored", true),
+        ("create.epoch_stored", true),
         ("create.intent_withdrawn", true),
     ];
     let trims = [("trim.noted", true), ("trim.told", true), ("trim.removed:1", true)];

@@ -210,7 +210,8 @@ impl Log {
     /// Every record below it survives a power cut.
     #[must_use]
     pub fn durable_seq(&self) -> u64 {
-        self.core.home.page().durable_seq()
+        let page = self.core.home.page();
+        page.durable_seq().min(page.end().seq)
     }
 
     /// How many sequence numbers the log holds.

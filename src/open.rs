@@ -310,7 +310,10 @@ impl Opened {
                 Error::io("syncing the directory above", source).at_path(dir.path())
             })?;
             remove_left_overs(dir)?;
-            unsynced.names = true;
+            // Who gave the last segment its name may have died before that was durable; and if it cut the
+            // log, what it cut must not come back once somebody has seen that it is gone.
+            dir.sync()
+                .map_err(|source| Error::io("syncing the directory", source).at_path(dir.path()))?;
             for span in spans.iter().filter(|span| span.end_seq > durable_seq) {
                 match SegmentFile::open_to_write(dir, span.name) {
                     Err(error) if error.kind() == ErrorKind::Damaged => {}

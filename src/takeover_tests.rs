@@ -175,7 +175,7 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
         "names.changed",
         "create.after_rename",
         "epoch.half_stored",
-        "afresh.epoch_stored",
+        "create.epoch_stored",
         "create.marks_stored",
         "create.intent_withdrawn",
     ] {
@@ -197,7 +197,7 @@ fn g4_a_death_in_a_fresh_segments_making_leaves_that_to_the_survivor() {
 /// a durable position that never moves, behind the gate.
 #[test]
 fn g10_a_death_in_the_storing_of_an_epoch_hangs_nobody_who_closes() {
-    for place in ["epoch.half_stored", "afresh.epoch_stored"] {
+    for place in ["epoch.half_stored", "create.epoch_stored"] {
         let dir = tempdir();
         let told = killed(dir.path(), "append", "append.end_stored:12");
         let cut = copy(dir.path());

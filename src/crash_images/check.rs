@@ -161,7 +161,7 @@ impl Bench {
 fn going_on_from(told: &Told, found: u64, exists: bool) -> Told {
     let records = told.records[..found as usize].to_vec();
     let seen = told.seen.clone();
-    Told { records: Rc::new(records), durable: found, seen, exists, closed: false }
+    Told { records: Rc::new(records), durable: found, cut: None, seen, exists, closed: false }
 }
 
 /// Compares what is read with what was given; gives how many records were read.

@@ -61,6 +61,8 @@ pub(super) struct Told {
     pub(super) records: Rc<Vec<Rc<Given>>>,
     /// Records below it are promised to survive a power cut.
     pub(super) durable: u64,
+    /// The log is being cut here, and may be cut already.
+    pub(super) cut: Option<u64>,
     /// For each epoch, where the records ended that readers could see in it.
     pub(super) seen: Vec<(u64, u64)>,
     /// Opening has returned once.

@@ -231,9 +231,11 @@ impl Tape {
     fn listen_to_the_page(&mut self) {
         let Some(home) = &self.page else { return };
         let (epoch, end) = (home.page().epoch(), home.page().end().seq);
-        self.told.durable = self.told.durable.max(home.page().durable_seq());
+        // While the log is being cut, what was durable behind the cut is promised no more.
+        let promised = home.page().durable_seq().min(self.told.cut.unwrap_or(u64::MAX));
+        self.told.durable = self.told.durable.max(promised);
         match self.told.seen.last_mut() {
-            Some((last, seen)) if *last == epoch => *seen = end,
+            Some((last, seen)) if *last == epoch => *seen = (*seen).max(end),
             _ => self.told.seen.push((epoch, end)),
         }
     }
@@ -270,6 +272,9 @@ pub(super) trait Recording {
     /// These records are about to be given to the log, in one call; gives the first one's number.
     fn give(&self, payloads: &[Box<[u8]>]) -> u64;
     fn returned(&self, at: &'static str);
+    /// The log is about to be cut.
+    fn cuts(&self, seq: u64);
+    fn was_cut(&self, seq: u64);
     fn is_durable(&self, below: u64);
     /// Closing returned; `says_so` if the log's files say that it was closed.
     fn closed(&self, says_so: bool);
@@ -320,6 +325,21 @@ impl Recording for Shared {
         let mut tape = self.borrow_mut();
         if !tape.is_dead() {
             tape.told.durable = tape.told.durable.max(below);
+        }
+    }
+
+    fn cuts(&self, seq: u64) {
+        let told = &mut self.borrow_mut().told;
+        told.durable = told.durable.min(seq);
+        told.cut = Some(seq);
+    }
+
+    fn was_cut(&self, seq: u64) {
+        let mut tape = self.borrow_mut();
+        if !tape.is_dead() {
+            Rc::make_mut(&mut tape.told.records).truncate(seq as usize);
+            (tape.told.durable, tape.told.cut, tape.told.closed) = (seq, None, false);
+            tape.moment("cut");
         }
     }
 

@@ -9,7 +9,6 @@ use super::{Appender, Tip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::Reason;
-use crate::format::page::Due;
 use crate::home::Home;
 use crate::survey::{list, spans};
 use crate::sync::Syncer;
@@ -84,14 +83,8 @@ impl Appender {
         let synced = home.dir().sync();
         synced.map_err(|source| home.poison("syncing the directory", source))?;
         hook!("cut.durable");
-        self.epoch = epoch;
         self.next_seq = base_seq;
-        let page = home.page();
-        page.set_epoch(epoch, base_seq);
-        hook!("cut.epoch_stored");
-        page.set_due(Due::Nothing);
-        self.moved(home, first_seq);
-        home.wake.everyone();
+        self.moved_to(home, epoch, first_seq, base_seq);
         Ok(())
     }
 }

@@ -156,11 +156,8 @@ impl Appender {
         self.adopt(home, created);
         let synced = home.dir().sync();
         synced.map_err(|source| home.poison("syncing the directory", source))?;
-        self.epoch = epoch;
-        home.page().set_epoch(epoch, home.page().durable_seq());
-        hook!("afresh.epoch_stored");
-        home.page().set_due(Due::Nothing);
-        self.moved(home, home.page().first_seq());
+        let page = home.page();
+        self.moved_to(home, epoch, page.first_seq(), page.durable_seq());
         Ok(())
     }
 
@@ -175,24 +172,37 @@ impl Appender {
         hook!("roll.ended");
         home.unsynced.lock().names = true;
         self.adopt(home, created);
-        self.moved(home, home.page().first_seq());
+        self.moved(home);
         Ok(())
     }
 
-    /// The log ends in a new segment, and begins at `first_seq`: tells everyone, and then that there is
-    /// nothing to look for.
-    pub(super) fn moved(&mut self, home: &Home, first_seq: u64) {
+    /// The log ends in a new segment: tells everyone, and then that there is nothing to look for.
+    fn moved(&mut self, home: &Home) {
         self.mark_next(home);
         hook!("create.marks_stored");
-        // Who looks between two stores sees an empty log, and no records that are not there.
-        if first_seq > home.page().first_seq() {
-            home.page().set_first_seq(first_seq);
+        self.committed(home, 0);
+        withdraw(home);
+    }
+
+    /// As `moved`, into a new epoch, in which the log begins at `first_seq` and is durable to
+    /// `durable_seq`.
+    pub(super) fn moved_to(&mut self, home: &Home, epoch: u64, first_seq: u64, durable_seq: u64) {
+        let page = home.page();
+        self.epoch = epoch;
+        self.mark_next(home);
+        hook!("create.marks_stored");
+        // Who looks between two of these stores sees an empty log, and no records that are not there.
+        if first_seq > page.first_seq() {
+            page.set_first_seq(first_seq);
         }
         self.committed(home, 0);
-        home.page().set_first_seq(first_seq);
-        home.wake.everyone();
-        home.page().set_intent(None);
-        hook!("create.intent_withdrawn");
+        page.set_first_seq(first_seq);
+        // Behind the end: who captures this epoch, to move the durable position in it, captures no end of
+        // before.
+        page.set_epoch(epoch, durable_seq);
+        hook!("create.epoch_stored");
+        page.set_due(Due::Nothing);
+        withdraw(home);
     }
 
     /// `place` is the new segment's base and the log's first sequence number from then on.
@@ -260,4 +270,11 @@ impl Appender {
 #[cold]
 pub(super) fn used_up(home: &Home, what: &'static str) -> Error {
     home.error(ErrorKind::OutOfRange, what)
+}
+
+/// What was announced is done.
+fn withdraw(home: &Home) {
+    home.wake.everyone();
+    home.page().set_intent(None);
+    hook!("create.intent_withdrawn");
 }
