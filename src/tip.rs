@@ -82,7 +82,7 @@ impl TipSegment {
     }
 
     /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&mut self, kind: Kind, seq: u64, payload: &[u8]) -> Option<()> {
         let at = self.map.end();
         let word = CommitWord::new(kind, payload.len() as u64);

@@ -39,7 +39,7 @@ impl Wake {
             dir::set_mode(&file, wake::mode(dir::mode(&file)?))?;
             dir::allocate(&file, 0, wake::BYTES)?;
         }
-        Ok(Wake { map: WakeMap::new(&file)? })
+        Ok(Wake { map: WakeMap::new(&file)?.within_reach() })
     }
 
     /// Opens the words for who waits; `None` if there are none, or it may not write to them.
@@ -58,7 +58,7 @@ impl Wake {
     #[inline]
     pub(crate) fn records_came(&self) {
         if !broken!("no_wake") {
-            self.map.bump(wake::RECORDS);
+            self.map.bump_if_awaited(wake::RECORDS);
         }
     }
 
@@ -95,14 +95,16 @@ impl Wake {
 pub(crate) struct Announced<'w> {
     wake: &'w Wake,
     place: wake::Place,
-    seen: u32,
+    /// `None` where news may be slept through.
+    seen: Option<u32>,
 }
 
 impl Announced<'_> {
     /// Sleeps until there is news since the announcement, and no longer than `limit`.
     pub(crate) fn sleep(self, limit: Duration) {
         let limit = limit.min(LONGEST_SLEEP);
-        if self.wake.map.wait(self.place, self.seen, limit) == Waited::Refused {
+        let waited = self.seen.map(|seen| self.wake.map.wait(self.place, seen, limit));
+        if waited != Some(Waited::Slept) {
             std::thread::sleep(limit.min(NAP));
         }
     }

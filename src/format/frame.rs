@@ -201,7 +201,7 @@ pub(crate) fn tie(kind: Kind, first_crc: u32) -> u32 {
 
 /// Writes sequence number and checksum into `body`, a frame without its commit word whose payload
 /// already stands in place, and returns the checksum. `seed` is made of `seq` and includes the [`tie`].
-#[inline]
+#[inline(always)]
 pub(crate) fn seal(body: &mut [u8], seed: u32, seq: u64, len: u64) -> u32 {
     let (crc_bytes, rest) = body.split_at_mut(SEQ.at() - COMMIT.end());
     let (seq_bytes, payload) = rest.split_at_mut(SEQ.end() - SEQ.at());

@@ -99,10 +99,12 @@ impl PageMap {
 
     #[inline]
     fn end(&self) -> Twin<'_, AtomicU64> {
-        Twin {
-            turn: self.word(page::END_TURN),
-            copies: page::END.map(|copy| copy.map(|place| self.word(place))),
-        }
+        // Spelled out: `map` over arrays would be a call for each copy, in every append.
+        let copy = |copy: usize| -> [&AtomicU64; 3] {
+            let [segment_id, offset, seq] = page::END[copy];
+            [self.word(segment_id), self.word(offset), self.word(seq)]
+        };
+        Twin { turn: self.word(page::END_TURN), copies: [copy(0), copy(1)] }
     }
 
     /// Stores the end, after the frame before it was published. Only the append lock's holder may.

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::io::Errno;
-use rustix::thread::futex;
+use rustix::thread::{MembarrierCommand, futex, membarrier};
 
-use super::word::{announce, bump};
+use super::word::{announce, bump, bump_if_awaited};
 use crate::dir::File;
 use crate::format::wake::{BYTES, Place};
 
 /// The file `wake`, mapped for writing. It has its full size before it is mapped and is never resized.
 pub(crate) struct WakeMap {
     map: MmapRaw,
+    /// The barriers of those who wait reach this process.
+    within_reach: bool,
 }
 
 /// How a wait ended.
@@ -29,7 +31,17 @@ pub(crate) enum Waited {
 impl WakeMap {
     /// `file` holds at least [`BYTES`]; its caller has checked that.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
-        Ok(WakeMap { map: MmapOptions::new().len(BYTES as usize).map_raw(file)? })
+        let map = MmapOptions::new().len(BYTES as usize).map_raw(file)?;
+        Ok(WakeMap { map, within_reach: false })
+    }
+
+    /// For who has news all the time: asks to be reached by the barriers of those who wait, so that
+    /// [`bump_if_awaited`](Self::bump_if_awaited) is no more than a look.
+    pub(crate) fn within_reach(self) -> Self {
+        // Refused before Linux 4.16, and where it is filtered; then each news is an addition. It is the
+        // process that is registered, and a child of `fork` opens the log anew.
+        let within_reach = membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok();
+        WakeMap { within_reach, ..self }
     }
 
     #[inline]
@@ -48,6 +60,16 @@ impl WakeMap {
         bump(word, || self.wake(place));
     }
 
+    /// As [`bump`](Self::bump); costs little while nobody waits.
+    #[inline]
+    pub(crate) fn bump_if_awaited(&self, place: Place) {
+        let word = self.word(place);
+        match self.within_reach {
+            true => bump_if_awaited(word, || self.wake(place)),
+            false => bump(word, || self.wake(place)),
+        }
+    }
+
     #[cold]
     fn wake(&self, place: Place) {
         hook!("wake.swapped");
@@ -56,9 +78,14 @@ impl WakeMap {
     }
 
     /// Says that somebody is about to wait; gives the value to wait on. Who looks for news behind this
-    /// either finds it, or is woken by it.
-    pub(crate) fn announce(&self, place: Place) -> u32 {
-        announce(self.word(place))
+    /// either finds it, or is woken by it. `None` if the kernel has no barrier for that: news may be
+    /// slept through.
+    pub(crate) fn announce(&self, place: Place) -> Option<u32> {
+        let mut reached = false;
+        // It interrupts only processors that run a registered process just now.
+        let barrier = || reached = membarrier(MembarrierCommand::GlobalExpedited).is_ok();
+        let seen = announce(self.word(place), barrier);
+        reached.then_some(seen)
     }
 
     /// Waits while the word is `seen`, and no longer than `limit`.

@@ -164,17 +164,49 @@ pub(crate) fn bump<W: WakeWord>(word: &W, wake: impl FnOnce()) {
     }
 }
 
+/// As [`bump`], for who has news all the time: it only looks, and adds where somebody waits. This look may
+/// come before the news is visible, but not past the barrier of who waits: see [`announce`].
+#[inline]
+pub(crate) fn bump_if_awaited<W: WakeWord>(word: &W, wake: impl FnOnce()) {
+    own_barrier();
+    if word.load_relaxed() & WAITERS != 0 {
+        bump(word, wake);
+    }
+}
+
+/// Keeps the compiler from moving the look before the news; the processor is kept from it by
+/// [`announce`]'s barrier, of which the model makes one fence on either side.
+#[inline]
+fn own_barrier() {
+    #[cfg(not(loom))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// Says that somebody is about to wait; gives the value to wait on, after one more look for news. The
 /// acquire pairs with the release in [`bump`].
-pub(crate) fn announce<W: WakeWord>(word: &W) -> u32 {
+///
+/// `barrier` is one for every thread that calls [`bump_if_awaited`], wherever it is just now:
+///
+/// | its news was stored | then |
+/// |---|---|
+/// | before the barrier | the look behind that finds the news |
+/// | behind it | so its look for the bit comes behind it too, and finds the bit, which was set before |
+///
+/// Who finds the bit set by another needs a barrier of its own: the other's may be still to come.
+pub(crate) fn announce<W: WakeWord>(word: &W, barrier: impl FnOnce()) -> u32 {
     let mut seen = word.load_relaxed();
     while seen & WAITERS == 0 {
         match word.replace(seen, seen | WAITERS) {
-            Ok(()) => return seen | WAITERS,
+            Ok(()) => seen |= WAITERS,
             Err(now) => seen = now,
         }
     }
     fence(Ordering::Acquire);
+    if !broken!("no_barrier") {
+        barrier();
+    }
     seen
 }
 
@@ -304,24 +336,44 @@ mod tests {
             *self.asleep.lock().unwrap() = 0;
         }
 
-        fn publish(&self, news: u32) {
+        fn publish(&self, news: u32, within_reach: bool) {
             self.news.store_relaxed(news);
-            bump(&self.word, || self.wake());
+            match within_reach {
+                true => bump_if_awaited(&self.word, || self.wake()),
+                false => bump(&self.word, || self.wake()),
+            }
         }
 
-        fn wait_for(&self, news: u32, looks_again: bool) {
+        fn wait_for(&self, news: u32, way: Way) {
             if self.news.load_relaxed() < news {
-                let seen = announce(&self.word);
-                if !looks_again || self.news.load_relaxed() < news {
+                let barrier = || {
+                    if way.has_barrier {
+                        fence(Ordering::SeqCst)
+                    }
+                };
+                let seen = announce(&self.word, barrier);
+                if !way.looks_again || self.news.load_relaxed() < news {
                     self.wait(seen);
                 }
             }
         }
     }
 
+    /// How the two sides go about it.
+    #[derive(Clone, Copy)]
+    struct Way {
+        /// Who has news only looks while nobody waits.
+        within_reach: bool,
+        has_barrier: bool,
+        looks_again: bool,
+    }
+
+    const ADDS: Way = Way { within_reach: false, has_barrier: false, looks_again: true };
+    const LOOKS: Way = Way { within_reach: true, has_barrier: true, looks_again: true };
+
     /// True if, in any order of steps (of three threads, with up to three preemptions), one of `waiters` sleeps through the last news. `others` have
     /// news of another kind, such as poison, and hold no lock either.
-    fn sleeps_through_news(waiters: usize, news: u32, others: usize, looks_again: bool) -> bool {
+    fn sleeps_through_news(waiters: usize, news: u32, others: usize, way: Way) -> bool {
         let slept = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let found = slept.clone();
         let mut model = loom::model::Builder::new();
@@ -332,14 +384,14 @@ mod tests {
             let mut threads: Vec<_> = (0..waiters)
                 .map(|_| {
                     let futex = Arc::clone(&futex);
-                    thread::spawn(move || futex.wait_for(news, looks_again))
+                    thread::spawn(move || futex.wait_for(news, way))
                 })
                 .collect();
             threads.extend((0..others).map(|_| {
                 let futex = Arc::clone(&futex);
                 thread::spawn(move || bump(&futex.word, || futex.wake()))
             }));
-            (1..=news).for_each(|news| futex.publish(news));
+            (1..=news).for_each(|news| futex.publish(news, way.within_reach));
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             if *futex.asleep.lock().unwrap() > 0 {
                 found.store(true, Ordering::Relaxed);
@@ -351,18 +403,35 @@ mod tests {
     #[test]
     fn nobody_sleeps_through_news() {
         for (waiters, news) in [(1, 1), (1, 2), (2, 1)] {
-            assert!(!sleeps_through_news(waiters, news, 0, true), "{waiters} wait for {news}");
+            assert!(!sleeps_through_news(waiters, news, 0, ADDS), "{waiters} wait for {news}");
+        }
+    }
+
+    #[test]
+    fn nobody_sleeps_through_news_of_who_only_looks() {
+        for (waiters, news) in [(1, 1), (1, 2), (2, 1)] {
+            assert!(!sleeps_through_news(waiters, news, 0, LOOKS), "{waiters} wait for {news}");
         }
     }
 
     #[test]
     fn nobody_sleeps_through_news_between_two_who_wake() {
-        assert!(!sleeps_through_news(1, 1, 1, true));
+        for way in [ADDS, LOOKS] {
+            assert!(!sleeps_through_news(1, 1, 1, way));
+        }
     }
 
     /// The model can tell.
     #[test]
     fn who_does_not_look_again_sleeps_through_news() {
-        assert!(sleeps_through_news(1, 1, 0, false));
+        for way in [ADDS, LOOKS] {
+            assert!(sleeps_through_news(1, 1, 0, Way { looks_again: false, ..way }));
+        }
+    }
+
+    /// The model can tell: what is looked at without a barrier may be stale.
+    #[test]
+    fn who_waits_without_a_barrier_sleeps_through_news() {
+        assert!(sleeps_through_news(1, 1, 0, Way { has_barrier: false, ..LOOKS }));
     }
 }

@@ -5,11 +5,10 @@ use std::fs::OpenOptions;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use maplog::{Log, SyncPolicy, Writer};
+use maplog::{Log, Reader, SyncPolicy, Tail, Writer};
 use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
 
-use super::tail::Tail;
 use super::{End, Missing, Side, Way};
 use crate::plan::Plan;
 
@@ -31,8 +30,6 @@ pub struct Maplog;
 impl Way for Maplog {
     type End = LogEnd;
 
-    /// A reader that naps would be measured, not one that is woken.
-    const SLEEPS: bool = false;
     const SHARES_MEMORY: bool = true;
     const SPINS_FOR_THROUGHPUT: bool = true;
 
@@ -59,8 +56,7 @@ impl Way for Maplog {
         // The writer borrows from the log; both stay until the process ends.
         let log: &'static Log = Box::leak(Box::new(log));
         let writer = log.writer().expect("a free lock");
-        let receive_bytes = segment_bytes(plan, side == Side::First);
-        LogEnd { writer, sends, receives, receive_bytes, tail: None }
+        LogEnd { writer, sends, receives, tail: None }
     }
 
     /// Less one for the greeting.
@@ -73,7 +69,6 @@ pub struct LogEnd {
     writer: Writer<'static>,
     sends: PathBuf,
     receives: PathBuf,
-    receive_bytes: u64,
     tail: Option<Tail>,
 }
 
@@ -85,8 +80,11 @@ impl LogEnd {
 }
 
 impl End for LogEnd {
+    #[allow(unsafe_code)]
     fn attach(&mut self) {
-        self.tail = Some(Tail::open(&self.receives, self.receive_bytes));
+        // SAFETY: as above.
+        let reader = unsafe { Reader::open(&self.receives) }.expect("the other side's log");
+        self.tail = Some(reader.tail_from(0));
     }
 
     /// An appender allocates and touches pages as it goes, a reader touches them when it gets there.
@@ -103,9 +101,9 @@ impl End for LogEnd {
 
     #[inline]
     fn poll(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
-        match self.tail().try_recv() {
-            Some(data) => {
-                take(data);
+        match self.tail().try_recv().expect("a log that can be read") {
+            Some(record) => {
+                take(record.data());
                 1
             }
             None => 0,
@@ -113,7 +111,7 @@ impl End for LogEnd {
     }
 
     fn wait(&mut self, take: &mut impl FnMut(&[u8])) -> u64 {
-        take(self.tail().recv());
+        take(self.tail().recv().expect("a log that can be read").data());
         1
     }
 }

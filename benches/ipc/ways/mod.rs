@@ -8,7 +8,6 @@ mod queue;
 mod region;
 mod ring;
 mod stream;
-mod tail;
 
 use crate::pair;
 use crate::plan::{Measure, Plan};

@@ -111,7 +111,8 @@ fn a_reader_that_is_killed_asleep_costs_nothing_lasting() {
     append(&log, 100);
     let after = record_word(home.path());
     assert_eq!(after & 1, 0, "the first append took its bit away, and it stayed away");
-    assert!(after.wrapping_sub(before) / 2 >= 100, "each append counts");
+    let counted = (after >> 1).wrapping_sub(before >> 1);
+    assert!((1..100).contains(&counted), "{counted}: who appends adds only while somebody waits");
     let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let others = names.filter(|name| !name.to_str().unwrap().ends_with(".seg")).count();
     assert_eq!(others, 3, "a reader leaves no files: there are shared, lock and wake");
