@@ -8,7 +8,7 @@ mod note;
 use std::io;
 use std::sync::Arc;
 use std::thread::{sleep, yield_now};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -29,6 +29,10 @@ const GATHER_TURNS: usize = 16;
 
 /// How often it is asked whether another process is done.
 const POLL: Duration = Duration::from_millis(1);
+
+/// How long another process's sync is waited for; then everything that it is about is stored again, as if
+/// it had died: a process that is stopped there stops nobody else.
+const DOUBT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Syncs one log. One thread at a time is at it; those that come meanwhile wait for it and then go
 /// together: what they appended is covered by one more sync, which one of them does (group commit).
@@ -154,7 +158,7 @@ impl Syncer {
             if !unseen.is_empty() {
                 store_again(home, end).map_err(|error| home.poison_with(error))?;
             }
-            dead.extend(unseen);
+            dead.extend(unseen.iter().filter(|unseen| unseen.died).map(|unseen| unseen.sync));
             let segments = home.unsynced.lock().segments();
             for segment in &segments {
                 sync_file(home, segment, "syncing a segment")?;
@@ -258,7 +262,14 @@ struct Settled {
     end: End,
     /// All that were in doubt.
     doubts: Vec<(usize, u64)>,
-    unseen: Vec<(usize, u64)>,
+    unseen: Vec<Unseen>,
+}
+
+/// A sync of which nobody here will hear how it ended.
+struct Unseen {
+    sync: (usize, u64),
+    /// Its process died in it; if not, it is stopped, or its disk takes very long.
+    died: bool,
 }
 
 fn settle_doubts(home: &Home) -> Result<Settled> {
@@ -267,25 +278,27 @@ fn settle_doubts(home: &Home) -> Result<Settled> {
         let end = home.learn()?;
         let known = home.unsynced.lock().doubts.clone();
         let new = known.into_iter().filter(|doubt| !doubts.contains(doubt)).collect::<Vec<_>>();
-        let died = ended_unseen(home, &new)?;
+        let more = unseen_of(home, &new)?;
         doubts.extend(new);
-        if died.is_empty() {
+        if more.is_empty() {
             return Ok(Settled { end, doubts, unseen });
         }
         // What they synced may lie behind this end; nothing more comes to it now.
-        unseen.extend(died);
+        unseen.extend(more);
     }
 }
 
 /// Waits for syncs that were under way when a segment was opened here, since whether they failed only
-/// they are told; gives those whose processes died in them.
-fn ended_unseen(home: &Home, syncs: &[(usize, u64)]) -> Result<Vec<(usize, u64)>> {
+/// they are told; gives those whose processes died in them, or do not get on.
+fn unseen_of(home: &Home, syncs: &[(usize, u64)]) -> Result<Vec<Unseen>> {
     let mut unseen = Vec::new();
+    let since = Instant::now();
     for &sync in syncs {
         while home.page().is_syncing(sync) {
             home.check()?;
-            if is_dead(home, sync)? {
-                unseen.push(sync);
+            let died = is_dead(home, sync)?;
+            if died || since.elapsed() > DOUBT_PATIENCE {
+                unseen.push(Unseen { sync, died });
                 break;
             }
             sleep(POLL);
