@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::log::Log;
 use crate::waiter::Ticket;
 use crate::wake::{Awaited, LONGEST_SLEEP, Pending};
@@ -18,6 +18,8 @@ pub struct Durable {
     /// A handle, so that what syncs the log by the clock goes on meanwhile.
     log: Log,
     seq: u64,
+    /// Under which `seq` is the record that was meant.
+    epoch: u64,
     ticket: Ticket,
 }
 
@@ -32,17 +34,32 @@ impl Log {
     /// Cost: see [`Tail::into_stream`](crate::Tail::into_stream).
     ///
     /// # Errors
-    /// `Poisoned` if a sync failed and the record is not known to be durable; `Replaced`; `Forked`.
+    /// `Poisoned` if a sync failed and the record is not known to be durable; `Rewound` if the log was cut
+    /// at or before it meanwhile; `Replaced`; `Forked`.
     pub fn durable(&self, seq: u64) -> Durable {
-        Durable { log: self.clone(), seq, ticket: Ticket::default() }
+        Durable { log: self.clone(), seq, epoch: self.epoch(), ticket: Ticket::default() }
     }
 }
 
 impl Durable {
-    fn look(&self) -> Result<Option<u64>> {
+    fn look(&mut self) -> Result<Option<u64>> {
         let home = &self.log.core.home;
         home.check_process()?;
+        // Before the epoch, so that it is not the position of a later one.
         let durable_seq = home.page().durable_seq();
+        let epoch = home.page().epoch();
+        if epoch != self.epoch {
+            let view = home.site.view()?;
+            if let Some(cut) = home.site.cut_above(&view, self.epoch)?
+                && cut <= self.seq
+            {
+                return Err(home.error(ErrorKind::Rewound, "the log was cut").at_seq(cut));
+            }
+            // Else the cut is under way, and its segment not there yet.
+            if view.epoch == epoch {
+                self.epoch = epoch;
+            }
+        }
         if durable_seq > self.seq {
             return Ok(Some(durable_seq));
         }
@@ -56,17 +73,16 @@ impl Durable {
         if known.is_some() {
             return Ok(known);
         }
-        let home = &self.log.core.home;
-        home.check_place()?;
-        let pending = Pending::announce(home.clone(), Awaited::Durable);
+        self.log.core.home.check_place()?;
+        let pending = Pending::announce(self.log.core.home.clone(), Awaited::Durable);
         // Once more behind the announcement: who moves the position from here on finds it.
         let known = self.look()?;
         if known.is_some() {
             return Ok(known);
         }
-        self.ticket
-            .wait(cx.waker(), Some(pending), LONGEST_SLEEP)
-            .map_err(|source| home.io_error("starting the thread that waits", source))?;
+        self.ticket.wait(cx.waker(), Some(pending), LONGEST_SLEEP).map_err(|source| {
+            self.log.core.home.io_error("starting the thread that waits", source)
+        })?;
         Ok(None)
     }
 }

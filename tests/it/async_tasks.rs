@@ -257,6 +257,30 @@ fn a_task_that_moved_is_woken_where_it_is() {
     });
 }
 
+/// A number that is given again after a cut is another record's.
+#[test]
+fn a_record_that_was_cut_is_never_durable() {
+    let home = tempdir();
+    let log = unsynced(home.path());
+    append(&log, 4);
+    let mut futures = [0, 1, 2, 3, 4].map(|seq| log.durable(seq));
+    assert!(futures.iter_mut().all(|future| poll_once(future).is_pending()));
+    log.truncate_from(2).unwrap();
+    append(&log, 3);
+    log.sync().unwrap();
+    let done = block_on(future::join_all(futures));
+    for (seq, done) in done.into_iter().enumerate() {
+        match seq {
+            0 | 1 => assert_eq!(done.unwrap(), 5),
+            _ => {
+                let error = done.unwrap_err();
+                assert_eq!((error.kind(), error.seq()), (ErrorKind::Rewound, Some(2)));
+            }
+        }
+    }
+    assert_eq!(block_on(log.durable(2)).unwrap(), 5);
+}
+
 struct Panics;
 
 impl Wake for Panics {
