@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use maplog::{Log, Reader};
 
-const RECORDS: u64 = 300_000;
+const RECORDS: u64 = 200_000;
 
 /// More than any record takes to come, if the parent lives.
 const PATIENCE: Duration = Duration::from_secs(10);
