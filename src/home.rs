@@ -67,6 +67,13 @@ impl Unsynced {
     }
 }
 
+#[cfg(feature = "async")]
+impl AsRef<Wake> for Home {
+    fn as_ref(&self) -> &Wake {
+        &self.wake
+    }
+}
+
 impl Home {
     pub(crate) fn dir(&self) -> &Dir {
         &self.site.dir

@@ -32,6 +32,8 @@ mod wake;
 mod create;
 mod index;
 mod survey;
+#[cfg(feature = "async")]
+mod waiter;
 
 mod probe;
 mod tip;
@@ -58,6 +60,9 @@ mod handle;
 mod options;
 
 mod log;
+
+#[cfg(feature = "async")]
+mod durable;
 mod open;
 
 #[cfg(test)]
@@ -69,6 +74,8 @@ mod cut_tests;
 #[cfg(test)]
 mod takeover_tests;
 
+#[cfg(feature = "async")]
+pub use durable::Durable;
 pub use error::{Error, ErrorKind, Result};
 pub use handle::{Slot, Writer};
 pub use log::Log;
@@ -76,5 +83,7 @@ pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
 pub use survey::{CutTail, Recovery};
+#[cfg(feature = "async")]
+pub use tail::TailStream;
 pub use tail::{Batch, Position, Tail};
 pub use verify::{CutReport, SegmentReport, Verification, verify};

@@ -3,11 +3,15 @@
 //! Does not know: what there is news of.
 
 use std::io;
+#[cfg(feature = "async")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dir::{self, Dir};
 use crate::format::name::WAKE;
 use crate::format::wake;
+#[cfg(feature = "async")]
+use crate::map::AwaitedWord;
 use crate::map::{Waited, WakeMap};
 
 /// What somebody waits for.
@@ -107,6 +111,41 @@ impl Announced<'_> {
         if waited != Some(Waited::Slept) {
             std::thread::sleep(limit.min(NAP));
         }
+    }
+}
+
+#[cfg(feature = "async")]
+impl AsRef<Wake> for Wake {
+    fn as_ref(&self) -> &Wake {
+        self
+    }
+}
+
+/// Whoever keeps wake words mapped.
+#[cfg(feature = "async")]
+pub(crate) type Keeper = Arc<dyn AsRef<Wake> + Send + Sync>;
+
+/// A wait that was announced and that another thread may sleep through.
+#[cfg(feature = "async")]
+#[derive(Clone)]
+pub(crate) struct Pending {
+    keeper: Keeper,
+    place: wake::Place,
+    seen: u32,
+}
+
+#[cfg(feature = "async")]
+impl Pending {
+    /// As [`Wake::announce`]: to be followed by a last look.
+    pub(crate) fn announce(keeper: Keeper, what: Awaited) -> Self {
+        let Announced { place, seen, .. } = (*keeper).as_ref().announce(what);
+        Pending { keeper, place, seen }
+    }
+
+    /// The word to sleep on.
+    pub(crate) fn word(&self) -> AwaitedWord<'_> {
+        let Pending { keeper, place, seen } = self;
+        AwaitedWord { map: &(**keeper).as_ref().map, place: *place, seen: *seen }
     }
 }
 

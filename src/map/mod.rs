@@ -9,6 +9,8 @@
 #![allow(unsafe_code)]
 
 mod append_lock;
+#[cfg(feature = "async")]
+mod bell;
 mod cell;
 mod futex;
 mod hints;
@@ -19,6 +21,8 @@ mod wake;
 mod word;
 
 pub(crate) use append_lock::{Guarded, Held, Manner, Seen, Token};
+#[cfg(feature = "async")]
+pub(crate) use bell::{Awaited as AwaitedWord, Bell};
 pub(crate) use cell::{Flag, Owner};
 pub(crate) use hints::Hints;
 pub(crate) use process::{Birth, ProcessLocal, without_signals};

@@ -45,7 +45,7 @@ impl WakeMap {
     }
 
     #[inline]
-    fn word(&self, place: Place) -> &AtomicU32 {
+    pub(super) fn word(&self, place: Place) -> &AtomicU32 {
         let at = place.at();
         debug_assert!(at + 4 <= BYTES as usize && at.is_multiple_of(4));
         // SAFETY: every place is a constant of the layout, which asserts that it ends inside the

@@ -24,6 +24,8 @@ mod batch;
 mod cursor;
 mod find;
 mod position;
+#[cfg(feature = "async")]
+mod stream;
 mod wait;
 
 use std::fmt;
@@ -39,6 +41,8 @@ use crate::view::{Site, View, Watch};
 pub use batch::Batch;
 use cursor::{Cursor, Found, Step};
 pub use position::Position;
+#[cfg(feature = "async")]
+pub use stream::TailStream;
 use wait::Waiting;
 
 /// A log followed as it grows, in this process or any other. See [`Reader::tail_from`].

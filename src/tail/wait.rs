@@ -67,7 +67,7 @@ impl Waiting {
         self.due = Some(Instant::now() + self.interval);
     }
 
-    fn until_due(&self) -> Duration {
+    pub(super) fn until_due(&self) -> Duration {
         self.due.map_or(NAP, |due| due.saturating_duration_since(Instant::now()))
     }
 }
@@ -122,8 +122,7 @@ impl Tail {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let limit = left.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let wake = self.wake()?;
-        let what = if self.durable_only { Awaited::Durable } else { Awaited::Records };
-        let announced = wake.as_ref().map(|wake| wake.announce(what));
+        let announced = wake.as_ref().map(|wake| wake.announce(self.awaited()));
         // Once more behind the announcement: who publishes from here on finds it.
         let found = self.next()?;
         if found.is_some() {
@@ -140,8 +139,12 @@ impl Tail {
         }
     }
 
+    pub(super) fn awaited(&self) -> Awaited {
+        if self.durable_only { Awaited::Durable } else { Awaited::Records }
+    }
+
     /// The wake words of a log whose page is live; asked for anew when the page was initialised.
-    fn wake(&mut self) -> Result<Option<Arc<Wake>>> {
+    pub(super) fn wake(&mut self) -> Result<Option<Arc<Wake>>> {
         if !self.view.live {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! Many threads on one log, and what keeps a second process out.
 #![allow(clippy::print_stderr)]
 
-mod fork;
+pub mod fork;
 pub mod processes;
 
 use std::sync::Barrier;

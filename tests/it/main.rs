@@ -8,6 +8,8 @@
     clippy::undocumented_unsafe_blocks
 )]
 
+#[cfg(feature = "async")]
+mod async_tasks;
 mod attacks;
 mod concurrent;
 mod disk;

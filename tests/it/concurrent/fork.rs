@@ -24,7 +24,17 @@ enum Doubling {
 
 /// Runs `role` in a child of this process; gives how it ended.
 fn in_a_child(doubling: Doubling, role: impl FnOnce()) -> ExitStatus {
-    let pid = start_child(doubling, role);
+    ended(start_child(doubling, role))
+}
+
+/// A child of this process by the C library, which runs `role`; to be given to [`ended`].
+#[cfg(feature = "async")]
+pub fn start_child_of_fork(role: impl FnOnce()) -> libc::pid_t {
+    start_child(Doubling::Fork, role)
+}
+
+/// Waits for a child; gives how it ended.
+pub fn ended(pid: libc::pid_t) -> ExitStatus {
     let mut status = 0;
     // SAFETY: `status` is a place for the status of a child that nobody else waits for.
     assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
