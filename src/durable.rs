@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crate::error::{ErrorKind, Result};
 use crate::log::Log;
 use crate::waiter::Ticket;
-use crate::wake::{Awaited, LONGEST_SLEEP, Pending};
+use crate::wake::{Awaited, LONGEST_SLEEP, NAP, Pending};
 
 /// Resolves when a record is durable. See [`Log::durable`].
 #[must_use = "a future does nothing unless it is polled"]
@@ -80,7 +80,8 @@ impl Durable {
         if known.is_some() {
             return Ok(known);
         }
-        self.ticket.wait(cx.waker(), Some(pending), LONGEST_SLEEP).map_err(|source| {
+        let limit = if pending.is_some() { LONGEST_SLEEP } else { NAP };
+        self.ticket.wait(cx.waker(), pending, limit).map_err(|source| {
             self.log.core.home.io_error("starting the thread that waits", source)
         })?;
         Ok(None)

@@ -212,7 +212,8 @@ mod tests {
                 .map(|wake| {
                     let pending = Pending::announce(wake.clone(), Awaited::Records);
                     let mut ticket = Ticket::default();
-                    ticket.wait(&waker, Some(pending), 2 * LONG).unwrap();
+                    assert!(pending.is_some(), "the kernel has no barrier");
+                    ticket.wait(&waker, pending, 2 * LONG).unwrap();
                     ticket
                 })
                 .collect();

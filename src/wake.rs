@@ -136,10 +136,11 @@ pub(crate) struct Pending {
 
 #[cfg(feature = "async")]
 impl Pending {
-    /// As [`Wake::announce`]: to be followed by a last look.
-    pub(crate) fn announce(keeper: Keeper, what: Awaited) -> Self {
+    /// As [`Wake::announce`]: to be followed by a last look. `None` where news may be slept through: then
+    /// it is to be looked for now and then.
+    pub(crate) fn announce(keeper: Keeper, what: Awaited) -> Option<Self> {
         let Announced { place, seen, .. } = (*keeper).as_ref().announce(what);
-        Pending { keeper, place, seen }
+        seen.map(|seen| Pending { keeper, place, seen })
     }
 
     /// The word to sleep on.

@@ -64,7 +64,7 @@ impl TailStream {
             return Ok(found);
         }
         let what = tail.awaited();
-        let pending = tail.wake()?.map(|wake| Pending::announce(wake, what));
+        let pending = tail.wake()?.and_then(|wake| Pending::announce(wake, what));
         // Once more behind the announcement: who publishes from here on finds it.
         let found = tail.next()?;
         if found.is_some() {
