@@ -172,7 +172,7 @@ fn is_true(files: &Files, page: &Page, end: End) -> bool {
         && page.first_seq <= page.end.seq
         && slot.is_some()
         && !outdone
-        && !page.fresh
+        && !page.fresh_due
         && !page.in_doubt
         && matches!(seen_at(files, end), Some(Seen::Vacant))
 }
