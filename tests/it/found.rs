@@ -145,6 +145,23 @@ fn a_live_page_does_not_end_a_log_beyond_all_numbers() {
     assert_eq!(verify(dir.path(), |_, _| {}).unwrap().lost, all.lost);
 }
 
+/// Where its last segment ends, too; the file is no longer for that, nor the memory to index it.
+#[test]
+fn a_live_page_does_not_index_more_than_there_is() {
+    let dir = support::tempdir();
+    let log = support::open(dir.path()).unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    for offset in [u64::MAX, u64::MAX / 2, 1 << 40] {
+        let end = 1 << 55;
+        forge_page(&dir, [(400, offset), (408, end), (424, offset), (432, end)]);
+        let reader = support::read(dir.path()).unwrap();
+        assert_eq!(reader.get(0).unwrap().unwrap().data(), b"a");
+        let index_bytes = reader.stats().unwrap().index_bytes;
+        assert!(index_bytes < 1 << 20, "{index_bytes} bytes of index for one record");
+    }
+}
+
 #[test]
 fn verify_loses_nothing_beyond_the_end_that_a_live_page_says() {
     let dir = support::tempdir();
