@@ -212,3 +212,46 @@ fn numbers_that_are_lost_at_the_end_of_all_numbers_are_not_given_again() {
     assert_eq!(reader.next_seq(), end);
     assert_eq!(everything(&reader).records, vec![(first_seq, b"a".to_vec())]);
 }
+
+/// All that a tail from the first record on gives before it says that there is none yet: records, what is lost.
+fn followed(dir: &tempfile::TempDir) -> (Vec<u64>, Vec<std::ops::Range<u64>>) {
+    let reader = support::read(dir.path()).unwrap();
+    let mut tail = reader.tail_from(reader.first_seq());
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
+    loop {
+        match tail.try_recv() {
+            Ok(Some(record)) => records.push(record.seq()),
+            Ok(None) => return (records, lost),
+            Err(error) => {
+                lost.push(error.lost().unwrap_or_else(|| panic!("{:?}: {error}", error.kind())));
+            }
+        }
+    }
+}
+
+/// Where a file ends there is nothing yet, unless more was durable.
+#[test]
+fn a_tail_reports_what_is_lost_behind_the_end_of_the_file() {
+    let records: [(u32, u64, &[u8]); 3] = [(SINGLE, 0, b"a"), (SINGLE, 1, b"b"), (SINGLE, 2, b"c")];
+    let mut cases = 0;
+    for bytes in [HEADER_BYTES, HEADER_BYTES + 32, HEADER_BYTES + 40, HEADER_BYTES + 64] {
+        let mut cut = segment(1, 0, 1, slot(8192 + 3 * 32, 3), &records);
+        cut.truncate(bytes);
+        let dir = log_of(&[(1, 0, cut)]);
+        let left = ((bytes - HEADER_BYTES) / 32) as u64;
+        let all = everything(&support::read(dir.path()).unwrap());
+        assert_eq!(all.lost, vec![left..3], "{bytes} bytes");
+        assert_eq!(followed(&dir), ((0..left).collect(), all.lost), "{bytes} bytes");
+        cases += 1;
+    }
+    assert_eq!(cases, 4);
+}
+
+/// A slot that says that fewer records were durable than its own offset covers: there the log ends.
+#[test]
+fn a_tail_gives_no_record_behind_the_end_that_a_survey_found() {
+    let records: Vec<(u32, u64, &[u8])> = (0..5).map(|seq| (SINGLE, seq, &b"a"[..])).collect();
+    let dir = log_of(&[(1, 0, segment(1, 0, 1, slot(8192 + 5 * 32, 3), &records))]);
+    assert_eq!(support::read(dir.path()).unwrap().next_seq(), 3);
+    assert_eq!(followed(&dir), (vec![0, 1, 2], vec![]));
+}
