@@ -43,7 +43,9 @@ pub fn run(case: &Case) {
             assert!(live.is_none_or(|page| has_id(files, page.end.segment_id)));
             let all = everything(&reader);
             check_sound(&all, files, odd);
-            if let Some(expected) = &expected {
+            if let Some(expected) = &expected
+                && !begins_amid(files, all.first_seq, odd)
+            {
                 all.assert_is(expected);
             }
             if !odd.two_of_one_id {
@@ -213,6 +215,11 @@ fn is_used_up(files: &Files, page: &Page, next_seq: u64) -> bool {
         || files.values().any(|bytes| in_file(bytes))
 }
 
+/// True if the first record lies inside a segment whose frames are out of order: to it even the walk is a way of its own.
+fn begins_amid(files: &Files, first_seq: u64, odd: Oddities) -> bool {
+    odd.out_of_order && files.keys().all(|name| base_and_id(name).0 != first_seq)
+}
+
 /// True if the frames of its segment lead to `end`, and nothing is committed there, as far as the second reader can tell.
 fn ends_at(files: &Files, end: End, odd: Oddities) -> bool {
     let has_base = files
@@ -291,7 +298,7 @@ impl Opened {
         let ways = Ways::new(found, files, *odd);
         ways.check(|| read(folder.path()).unwrap());
         ways.check_tail(&log.reader(), ends_at(files, page.end, *odd));
-        if !odd.any() {
+        if !odd.any() && !begins_amid(files, found.first_seq, *odd) {
             let (records, lost) = reader::read_below(files, page.first_seq, page.end);
             found.assert_reads(page.first_seq..page.end.seq, &records, &lost);
         }
@@ -326,7 +333,7 @@ impl Opened {
         let ways = Ways::new(&copied, &files, odd);
         ways.check(|| read(copy.path()).unwrap());
         ways.check_tail(&read(copy.path()).unwrap(), true);
-        if !odd.any() {
+        if !odd.any() && !begins_amid(&files, copied.first_seq, odd) {
             copied.assert_is(&reader::read(&files));
         }
         let log = open(folder.path()).unwrap();
