@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use maplog::{ErrorKind, Log, Reader, Result, SyncPolicy};
+use maplog::{ErrorKind, Log, Reader, Record, Result, SyncPolicy};
 
 use crate::case::base_and_id;
 use crate::second::format::{
@@ -46,20 +46,25 @@ pub fn everything(reader: &Reader) -> Everything {
         next_seq: reader.next_seq(),
         ..Everything::default()
     };
-    for (count, item) in reader.iter().enumerate() {
-        assert!(count < ENOUGH, "the iterator does not end");
-        match item {
-            Ok(record) => all.records.push((record.seq(), record.data().to_vec())),
-            Err(error) => match error.lost() {
-                Some(range) => {
-                    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
-                    lose(&mut all.lost, range);
-                }
-                None => all.refused.push(error.kind()),
-            },
-        }
-    }
+    reader.iter().for_each(|item| check_item(&mut all, item));
     all
+}
+
+/// The next item, of whatever gives them in order.
+pub fn check_item(all: &mut Everything, item: Result<Record<'_>>) {
+    let count = all.records.len() + all.lost.len() + all.refused.len();
+    assert!(count < ENOUGH, "the iterator does not end");
+    match item {
+        Ok(record) => all.records.push((record.seq(), record.data().to_vec())),
+        Err(error) => match error.lost() {
+            Some(range) => {
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+                assert!(!range.is_empty(), "{error}");
+                lose(&mut all.lost, range);
+            }
+            None => all.refused.push(error.kind()),
+        },
+    }
 }
 
 impl Everything {
@@ -101,6 +106,9 @@ pub struct Oddities {
     pub unknown_to_the_second_reader: bool,
     /// Nor of the work that a search may cost.
     pub costly_search: bool,
+    /// No log writes whole frames in such places or with such numbers: who does not come through all of them may take one
+    /// that the walk passes over.
+    pub out_of_order: bool,
 }
 
 impl Oddities {
@@ -135,6 +143,7 @@ pub fn oddities(files: &Files) -> Oddities {
                 odd.unknown_to_the_second_reader |= header.segment_bytes < bytes.len() as u64;
                 odd.costly_search |= search_bytes(bytes) > header.segment_bytes.saturating_mul(4);
                 odd.may_be_refused |= has_refused_frame(bytes, header.salt);
+                odd.out_of_order |= is_out_of_order(bytes, header.salt, base);
                 log_ids.push(header.log_id);
             }
             Err(_feature) => odd.may_be_refused = true,
@@ -204,6 +213,57 @@ fn has_refused_frame(bytes: &[u8], salt: u64) -> bool {
     })
 }
 
+/// A whole frame or batch: where it stands and where it ends, its first number and the one behind it.
+struct Unit {
+    places: Range<usize>,
+    seqs: Range<u64>,
+}
+
+/// All that stand anywhere, in other frames too.
+fn units(bytes: &[u8], salt: u64) -> impl Iterator<Item = Unit> + '_ {
+    let starts = candidates(bytes).filter(|(_, kind, _)| !matches!(*kind, MIDDLE | LAST));
+    starts.filter_map(move |(at, kind, len)| {
+        let seq = u64_at(bytes, at + 8);
+        let mut unit = Unit { places: at..at + frame_bytes(len), seqs: seq..seq };
+        if !crc_is_right(bytes, salt, at, len, 0) {
+            return None;
+        }
+        unit.seqs.end = seq.wrapping_add(matches!(kind, SINGLE | FIRST).into());
+        let tie = u32_at(bytes, at + 4);
+        let mut is_whole = kind != FIRST;
+        while !is_whole {
+            let at = unit.places.end;
+            let word = (at + 16 <= bytes.len()).then(|| u32_at(bytes, at))?;
+            let (kind, len) = (word >> 28, (word & 0x0FFF_FFFF) as usize);
+            let inside = at + frame_bytes(len) <= bytes.len();
+            let right = inside && matches!(kind, MIDDLE | LAST);
+            if !right || !crc_is_right(bytes, salt, at, len, tie) {
+                return None;
+            }
+            is_whole = kind == LAST;
+            unit.places.end = at + frame_bytes(len);
+            unit.seqs.end = unit.seqs.end.wrapping_add(1);
+        }
+        Some(unit)
+    })
+}
+
+/// True if a whole frame lies in another, or has a number below that of one before it, or one so high that frames of 16
+/// bytes between them could not have brought it.
+fn is_out_of_order(bytes: &[u8], salt: u64, base: u64) -> bool {
+    if search_bytes(bytes) > 4 * bytes.len() as u64 {
+        return true;
+    }
+    let mut end = Unit { places: 0..HEADER_BYTES, seqs: base..base };
+    units(bytes, salt).any(|unit| {
+        let room = unit.places.start.saturating_sub(end.places.end) as u64 / 16;
+        let in_order = end.places.end <= unit.places.start
+            && (end.seqs.end..=end.seqs.end.saturating_add(room)).contains(&unit.seqs.start);
+        end = unit;
+        !in_order
+    })
+}
+
 fn crc_is_right(bytes: &[u8], salt: u64, at: usize, len: usize, tie: u32) -> bool {
     let init = seed(salt, at, u32_at(bytes, at), u64_at(bytes, at + 8)) ^ tie;
     crc32(init, &bytes[at + 16..at + 16 + len]) == u32_at(bytes, at + 4)
@@ -219,18 +279,15 @@ pub fn assert_is_somewhere(files: &Files, seq: u64, data: &[u8]) {
             return false;
         };
         let sound = |at, len, tie| crc_is_right(bytes, header.salt, at, len, tie);
-        let firsts: Vec<_> = candidates(bytes)
-            .filter(|(at, kind, len)| *kind == FIRST && sound(*at, *len, 0))
-            .map(|(at, ..)| at)
-            .collect();
         candidates(bytes).any(|(at, kind, len)| {
             let says = u64_at(bytes, at + 8) == seq && &bytes[at + 16..at + 16 + len] == data;
-            let before = firsts.iter().filter(|first| **first < at);
+            let firsts = || {
+                let before = candidates(bytes).take_while(|first| first.0 < at);
+                before.filter(|(at, kind, len)| *kind == FIRST && sound(*at, *len, 0))
+            };
             says && match kind {
                 SINGLE | FIRST => sound(at, len, 0),
-                MIDDLE | LAST => {
-                    before.clone().any(|at_first| sound(at, len, u32_at(bytes, at_first + 4)))
-                }
+                MIDDLE | LAST => firsts().any(|first| sound(at, len, u32_at(bytes, first.0 + 4))),
                 _ => false,
             }
         })

@@ -11,3 +11,4 @@ pub mod open_bytes;
 pub mod ops;
 pub mod recipe;
 pub mod second;
+pub mod ways;

@@ -15,12 +15,23 @@ use crate::second::script::Files;
 pub const EPOCH: usize = 128;
 pub const FIRST_SEQ: usize = 136;
 pub const POISON: usize = 144;
-pub const FRESH: usize = 168;
+pub const DIRECTORY: usize = 152;
+pub const INTENT: usize = 160;
+pub const DUE: usize = 168;
+pub const ATTACHED: usize = 176;
+pub const LOCK: usize = 256;
 pub const END_TURN: usize = 384;
 pub const ENDS: [usize; 2] = [392, 416];
+pub const MARK_AT: usize = 440;
+pub const MARKED_DURABLE: usize = 448;
+pub const LAST_ID: usize = 456;
 pub const DURABLE: usize = 512;
-const SYNCING: usize = 640;
-const SYNCING_BYTES: usize = 1024;
+pub const NOTING: usize = 520;
+pub const SYNCING: usize = 640;
+/// A word of each of 256 participants.
+pub const SYNCING_BYTES: usize = 2048;
+/// Of the word `due`: the first append makes a fresh segment. So does whatever no version wrote.
+const DUE_FRESH: u64 = 3;
 /// What stands before says that the page is live, and is left alone.
 const FORGED: usize = 128;
 const PAGE_BYTES: usize = 4096;
@@ -33,7 +44,8 @@ pub struct Page {
     pub first_seq: u64,
     pub durable_seq: u64,
     pub end: End,
-    pub fresh: bool,
+    /// The first append makes a segment of its own.
+    pub fresh_due: bool,
     /// A sync failed, or nobody saw how it ended.
     pub in_doubt: bool,
 }
@@ -43,16 +55,20 @@ impl Page {
         let bytes = fs::read(path.join("shared")).unwrap();
         let word = |at| u64_at(&bytes, at);
         let end = ENDS[word(END_TURN) as usize & 1];
-        let syncing = bytes[SYNCING..SYNCING + SYNCING_BYTES].iter().any(|byte| *byte != 0);
+        let syncing = bytes[SYNCING..SYNCING + SYNCING_BYTES].chunks_exact(8).any(is_odd);
         Page {
             epoch: word(EPOCH),
             first_seq: word(FIRST_SEQ),
             durable_seq: word(DURABLE) & SEQ_MASK,
             end: End { segment_id: word(end), offset: word(end + 8), seq: word(end + 16) },
-            fresh: word(FRESH) != 0,
+            fresh_due: word(DUE) >= DUE_FRESH,
             in_doubt: syncing || word(POISON) != 0,
         }
     }
+}
+
+fn is_odd(word: &[u8]) -> bool {
+    word[0] & 1 == 1
 }
 
 /// The log's directory with a live page: it says what is true of these files, as far as the second reader

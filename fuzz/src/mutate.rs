@@ -5,6 +5,7 @@
 use fastrand::Rng;
 
 use crate::case::{Case, MAX_BASE, MAX_FILE_BYTES, MAX_FILES, Patch, base_and_id};
+use crate::live;
 use crate::second::format::{
     self, BLOCK_BYTES, FIRST, HEADER_BYTES, LAST, MIDDLE, SECTOR_BYTES, SINGLE, SLOT_BYTES, crc32,
     file_name, frame_bytes, put, seal_header, seed, u32_at, u64_at,
@@ -80,9 +81,39 @@ fn change_names(case: &mut Case, random: &mut Rng) {
     case.files.insert(file_name(other.0, other.1), bytes);
 }
 
-/// The end that the page says, and the other words that mean something, from 128 on.
-const END: u64 = 264;
-const WORDS: [u64; 16] = [0, 8, 16, 24, 32, 40, 256, END, 272, 280, 288, 296, 304, 384, 512, 520];
+/// The words of the page that mean something; of syncing the first and the last.
+const WORDS: [usize; 22] = [
+    live::EPOCH,
+    live::FIRST_SEQ,
+    live::POISON,
+    live::DIRECTORY,
+    live::INTENT,
+    live::DUE,
+    live::ATTACHED,
+    live::LOCK,
+    live::END_TURN,
+    live::ENDS[0],
+    live::ENDS[0] + 8,
+    live::ENDS[0] + 16,
+    live::ENDS[1],
+    live::ENDS[1] + 8,
+    live::ENDS[1] + 16,
+    live::MARK_AT,
+    live::MARKED_DURABLE,
+    live::LAST_ID,
+    live::DURABLE,
+    live::NOTING,
+    live::SYNCING,
+    live::SYNCING + live::SYNCING_BYTES - 8,
+];
+
+/// Has the word at `at` say this, and nothing else.
+fn patch_word(patches: &mut Vec<Patch>, at: usize, word: u64) {
+    let at = (at - live::EPOCH) as u64;
+    patches.retain(|patch| patch.at != at);
+    patches.push(Patch { at, bytes: word.to_le_bytes().to_vec() });
+    patches.truncate(WORDS.len());
+}
 
 fn change_page(case: &mut Case, random: &mut Rng) {
     let numbers: Vec<u64> = case
@@ -107,19 +138,13 @@ fn change_page(case: &mut Case, random: &mut Rng) {
         (Some(patches), 2 | 3) if numbers.len() >= 4 => {
             let [number, place] = [numbers[2], numbers[3]];
             let number = if random.u8(..4) > 0 { number } else { near(number, random) };
-            for (at, word) in [(END + 8, place), (END + 16, number)] {
-                patches.retain(|patch| patch.at != at);
-                patches.push(Patch { at, bytes: word.to_le_bytes().to_vec() });
-            }
-            patches.truncate(WORDS.len());
+            patch_word(patches, live::ENDS[0] + 8, place);
+            patch_word(patches, live::ENDS[0] + 16, number);
         }
         (Some(patches), what) => {
             let number = numbers.get(random.usize(..=numbers.len())).copied().unwrap_or(1);
             let number = if what < 5 { number } else { near(number, random) };
-            let at = WORDS[random.usize(..WORDS.len())];
-            patches.retain(|patch| patch.at != at);
-            patches.push(Patch { at, bytes: number.to_le_bytes().to_vec() });
-            patches.truncate(WORDS.len());
+            patch_word(patches, WORDS[random.usize(..WORDS.len())], number);
         }
     }
 }

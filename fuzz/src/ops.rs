@@ -7,11 +7,12 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use maplog::{Log, verify};
 
 use crate::folder::{Folder, segments};
-use crate::judge::{Everything, everything, oddities, open, read};
+use crate::judge::{Everything, Oddities, everything, oddities, open, read};
 use crate::second;
 use crate::second::format::{FIRST, HEADER_BYTES, LAST, SINGLE, frame_bytes, u32_at, u64_at};
 use crate::second::reader::Segment;
 use crate::second::script::Files;
+use crate::ways::Ways;
 
 #[derive(Clone, Debug)]
 pub struct Script {
@@ -243,6 +244,10 @@ impl Pair {
         assert!(all.lost.is_empty() && all.refused.is_empty());
         self.check_records(&all, false);
         assert_eq!(all.records.len(), self.twin.len());
+        let files = segments(self.folder.path());
+        let ways = Ways::new(&all, &files, Oddities::default());
+        ways.check(|| read(self.folder.path()).unwrap());
+        ways.check_tail(&self.log().reader(), true);
     }
 
     /// No record has another's bytes.
@@ -379,12 +384,9 @@ impl Pair {
         }
         all.check_complete();
         assert_eq!(verify(folder.path(), |_, _| {}).unwrap().lost, all.lost);
-        for seq in (all.first_seq..all.next_seq).step_by(1 + all.records.len() / 8) {
-            let got = reader.get(seq).ok().map(|record| record.unwrap().data().to_vec());
-            let iterated = all.records.binary_search_by_key(&seq, |record| record.0);
-            let iterated = iterated.ok().map(|index| all.records[index].1.clone());
-            assert!(got == iterated, "record {seq} is another when it is asked for");
-        }
+        let ways = Ways::new(&all, files, odd);
+        ways.check(|| read(folder.path()).unwrap());
+        ways.check_tail(&reader, true);
         let log = open(folder.path()).unwrap();
         let harmed = all.clone();
         for more in 0..3_u8 {

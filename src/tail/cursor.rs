@@ -27,6 +27,8 @@ pub(super) struct Cursor {
     in_batch: u64,
     /// Where this segment's share of the log ends.
     end_seq: u64,
+    /// Without a live page, where the log ends: what stands there or behind was not committed.
+    surveyed_seq: u64,
     /// The log ends in this segment, as far as the view knows.
     is_tip: bool,
     /// Where the page's end is to be asked for again.
@@ -83,6 +85,7 @@ impl Cursor {
             seq,
             in_batch: 0,
             end_seq: span.end_seq,
+            surveyed_seq: view.end.seq,
             is_tip,
             catch_up_at: at.saturating_add(CATCH_UP_BYTES),
         })
@@ -109,7 +112,7 @@ impl Cursor {
         // It is mapped already, so this lends what the view knows to be committed, and no more.
         self.followed.segment = site.map(view, span)?;
         self.is_tip = id == view.end.segment_id;
-        self.end_seq = span.end_seq;
+        (self.end_seq, self.surveyed_seq) = (span.end_seq, view.end.seq);
         self.rules.cut_seq = span.end_seq;
         Ok(true)
     }
@@ -119,6 +122,9 @@ impl Cursor {
     pub(super) fn step(&mut self, page: Option<&Page>) -> Result<Step> {
         if self.seq >= self.end_seq {
             return Ok(Step::Ended);
+        }
+        if page.is_none() && self.seq >= self.surveyed_seq {
+            return Ok(Step::Vacant);
         }
         if self.in_batch > 0 {
             return Ok(self.next_in_batch());
@@ -212,22 +218,32 @@ impl Cursor {
         (self.at, self.seq, self.in_batch) = (to.at, to.seq, to.in_batch);
     }
 
-    /// True if the log of this page ends behind this place, in this segment: then what is here is
+    /// True if a log that ends there ends behind this place, in this segment: then what is here is
     /// committed.
-    pub(super) fn is_behind(&self, end: End) -> bool {
-        end.segment_id == self.segment_id() && end.offset > self.at
+    pub(super) fn is_before(&self, end: End) -> bool {
+        end.segment_id == self.segment_id() && (end.offset > self.at || self.lacks(end))
+    }
+
+    /// True if a log that ends there, in this segment, has records that were not met up to here.
+    pub(super) fn lacks(&self, end: End) -> bool {
+        end.segment_id == self.segment_id() && end.seq > self.seq
     }
 
     /// Finds the next valid frame, below the end of what is lent; else goes to the end of this
     /// segment's share of `view`. Gives the first number that is not lost.
     pub(super) fn pass_damage(&mut self, view: &View) -> u64 {
         let mut frames = self.followed.segment.frames();
+        let (until, to_seq) = match self.is_tip {
+            true => (view.end.offset, view.end.seq),
+            false => (u64::MAX, self.end_seq),
+        };
+        self.resync = self.resync.below(until);
         let Ok(found) = self.resync.next(&mut frames, &self.rules, self.at, self.seq);
         self.in_batch = 0;
         match found {
-            Some((at, seq)) => (self.at, self.seq) = (at, seq.min(self.end_seq)),
-            None if self.is_tip => (self.at, self.seq) = (view.end.offset, view.end.seq),
-            None => self.seq = self.end_seq,
+            Some((at, seq)) if seq <= to_seq => (self.at, self.seq) = (at, seq),
+            _ if self.is_tip => (self.at, self.seq) = (until.max(self.at), to_seq.max(self.seq)),
+            _ => self.seq = to_seq,
         }
         self.seq
     }

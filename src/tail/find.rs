@@ -60,7 +60,12 @@ impl Tail {
             }
             Step::Invalid(fault) => self.pass_damage(fault),
             Step::Refused => Err(self.refused()),
-            _ => self.look_around(),
+            _ if self.look_around()? => Ok(true),
+            // The file ends before the log does, or the frames before this place end it too early.
+            _ if self.cursor.as_ref().is_some_and(|cursor| cursor.lacks(self.view.end)) => {
+                self.pass_damage(Fault::Sequence)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -182,7 +187,7 @@ impl Tail {
         // What is known of the end may be older than what was seen.
         self.refresh()?;
         let Some(cursor) = &mut self.cursor else { return Ok(true) };
-        if cursor.is_tip() && !cursor.is_behind(self.view.end) {
+        if cursor.is_tip() && !cursor.is_before(self.view.end) {
             return Ok(false);
         }
         let (id, from) = (cursor.segment_id(), cursor.seq);

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | a valid frame or batch | it is committed, since it stands where the log ended before | as far as a survey says that the log reaches |
 //! | zero, and the page's end is not behind it | nothing yet | nothing yet; survey again before long |
-//! | zero, and the page's end is behind it | damage | |
+//! | zero or the end of the file, and the log's end is behind it | damage | damage, below the surveyed end |
 //! | no valid frame, and the page's end is behind it, here or in a later segment | damage | damage, below the surveyed end |
 //! | no valid frame, and the page's end is not behind it | nothing yet: its writer, or whoever recovers it, decides | nothing: torn |
 //! | end frame, or the end of the segment's share | the next segment; if there is none yet, nothing yet | the same |

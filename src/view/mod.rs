@@ -352,8 +352,9 @@ impl Site {
         segment: &ReadSegment,
     ) -> Arc<SegmentIndex> {
         let grows = span.name.id == view.end.segment_id;
-        let until = if grows { view.end.offset } else { segment.frames().limit() };
-        let bytes = until.saturating_sub(DATA_START);
+        // A page may say any end; what can be indexed is what can be read.
+        let until = if grows { view.end.offset } else { u64::MAX };
+        let bytes = until.min(segment.frames().limit()).saturating_sub(DATA_START);
         let base_seq = span.name.base_seq;
         let records = span.end_seq.min(view.end.seq).saturating_sub(base_seq);
         self.indexes.of(&Extent {

@@ -145,6 +145,23 @@ fn a_live_page_does_not_end_a_log_beyond_all_numbers() {
     assert_eq!(verify(dir.path(), |_, _| {}).unwrap().lost, all.lost);
 }
 
+/// Where its last segment ends, too; the file is no longer for that, nor the memory to index it.
+#[test]
+fn a_live_page_does_not_index_more_than_there_is() {
+    let dir = support::tempdir();
+    let log = support::open(dir.path()).unwrap();
+    log.append(b"a").unwrap();
+    log.close().unwrap();
+    for offset in [u64::MAX, u64::MAX / 2, 1 << 40] {
+        let end = 1 << 55;
+        forge_page(&dir, [(400, offset), (408, end), (424, offset), (432, end)]);
+        let reader = support::read(dir.path()).unwrap();
+        assert_eq!(reader.get(0).unwrap().unwrap().data(), b"a");
+        let index_bytes = reader.stats().unwrap().index_bytes;
+        assert!(index_bytes < 1 << 20, "{index_bytes} bytes of index for one record");
+    }
+}
+
 #[test]
 fn verify_loses_nothing_beyond_the_end_that_a_live_page_says() {
     let dir = support::tempdir();
@@ -194,4 +211,47 @@ fn numbers_that_are_lost_at_the_end_of_all_numbers_are_not_given_again() {
     let reader = support::read(dir.path()).unwrap();
     assert_eq!(reader.next_seq(), end);
     assert_eq!(everything(&reader).records, vec![(first_seq, b"a".to_vec())]);
+}
+
+/// All that a tail from the first record on gives before it says that there is none yet: records, what is lost.
+fn followed(dir: &tempfile::TempDir) -> (Vec<u64>, Vec<std::ops::Range<u64>>) {
+    let reader = support::read(dir.path()).unwrap();
+    let mut tail = reader.tail_from(reader.first_seq());
+    let (mut records, mut lost) = (Vec::new(), Vec::new());
+    loop {
+        match tail.try_recv() {
+            Ok(Some(record)) => records.push(record.seq()),
+            Ok(None) => return (records, lost),
+            Err(error) => {
+                lost.push(error.lost().unwrap_or_else(|| panic!("{:?}: {error}", error.kind())));
+            }
+        }
+    }
+}
+
+/// Where a file ends there is nothing yet, unless more was durable.
+#[test]
+fn a_tail_reports_what_is_lost_behind_the_end_of_the_file() {
+    let records: [(u32, u64, &[u8]); 3] = [(SINGLE, 0, b"a"), (SINGLE, 1, b"b"), (SINGLE, 2, b"c")];
+    let mut cases = 0;
+    for bytes in [HEADER_BYTES, HEADER_BYTES + 32, HEADER_BYTES + 40, HEADER_BYTES + 64] {
+        let mut cut = segment(1, 0, 1, slot(8192 + 3 * 32, 3), &records);
+        cut.truncate(bytes);
+        let dir = log_of(&[(1, 0, cut)]);
+        let left = ((bytes - HEADER_BYTES) / 32) as u64;
+        let all = everything(&support::read(dir.path()).unwrap());
+        assert_eq!(all.lost, vec![left..3], "{bytes} bytes");
+        assert_eq!(followed(&dir), ((0..left).collect(), all.lost), "{bytes} bytes");
+        cases += 1;
+    }
+    assert_eq!(cases, 4);
+}
+
+/// A slot that says that fewer records were durable than its own offset covers: there the log ends.
+#[test]
+fn a_tail_gives_no_record_behind_the_end_that_a_survey_found() {
+    let records: Vec<(u32, u64, &[u8])> = (0..5).map(|seq| (SINGLE, seq, &b"a"[..])).collect();
+    let dir = log_of(&[(1, 0, segment(1, 0, 1, slot(8192 + 5 * 32, 3), &records))]);
+    assert_eq!(support::read(dir.path()).unwrap().next_seq(), 3);
+    assert_eq!(followed(&dir), (vec![0, 1, 2], vec![]));
 }
