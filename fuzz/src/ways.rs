@@ -116,8 +116,7 @@ impl<'a> Ways<'a> {
         let mut iter = reader.iter();
         let range = self.all.first_seq..self.all.next_seq;
         let (mut front, mut back) = (Vec::new(), Vec::new());
-        loop {
-            let Some(item) = iter.next() else { break };
+        while let Some(item) = iter.next() {
             front.push(item);
             let Some(item) = iter.next_back() else { break };
             back.push(item);
