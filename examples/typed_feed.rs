@@ -5,14 +5,14 @@
 //! ```
 //!
 //! Records lie at multiples of 16 in memory, so the bytes of one are a `&Tick` as they stand; zerocopy checks size and
-//! alignment, and that any bytes make a `Tick`. The feed keeps all of its history: dropping what is
-//! old by bytes or age is to come.
+//! alignment, and that any bytes make a `Tick`. The feed keeps its last megabytes and no more than a
+//! day; a reader that comes later begins at the first tick that is left.
 #![allow(clippy::print_stdout, unsafe_code)]
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use maplog::{Log, Reader};
+use maplog::{Log, Reader, Retention};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// One trade, in this machine's byte order.
@@ -34,11 +34,16 @@ impl Tick {
 }
 
 const TICKS: u64 = 200_000;
+const SEGMENT_BYTES: u64 = 1 << 20;
+const KEPT_BYTES: u64 = 4 << 20;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let home = tempfile::tempdir()?;
+    let retention = Retention::default().max_bytes(KEPT_BYTES).max_age(DAY);
+    let options = Log::options().segment_bytes(SEGMENT_BYTES).retention(retention);
     // SAFETY: only maplog changes the files of this new log.
-    let log = unsafe { Log::open(home.path())? };
+    let log = unsafe { options.open(home.path())? };
     let begun = Instant::now();
     let mut writer = log.writer()?;
     for number in 0..TICKS / 2 {
@@ -57,10 +62,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     log.append("the end of the day")?;
 
     // SAFETY: as above. It may be any process.
-    let mut feed = unsafe { Reader::open(home.path())? }.tail_from(0);
+    let reader = unsafe { Reader::open(home.path())? };
+    let stats = reader.stats()?;
+    assert!(stats.first_seq > 0 && stats.bytes <= KEPT_BYTES + SEGMENT_BYTES);
+    println!("{} bytes are kept, from tick {} on", stats.bytes, stats.first_seq);
+    let mut feed = reader.tail_from(stats.first_seq);
     let begun = Instant::now();
     let (mut paid, mut amount) = (0, 0);
-    for number in 0..TICKS {
+    for number in stats.first_seq..TICKS {
         let record = feed.recv()?;
         let tick = Tick::ref_from_bytes(record.data()).map_err(|_| "not a tick")?;
         assert!(std::ptr::addr_eq(tick, record.data().as_ptr()), "no copy was made");
@@ -68,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         paid += i128::from(tick.price) * i128::from(tick.amount);
         amount += i128::from(tick.amount);
     }
-    report("read and checked", begun);
+    report("read and checked what is left of", begun);
     println!("mean price {:.4}", paid as f64 / amount as f64 / 1e4);
 
     let many = <[Tick]>::ref_from_bytes(feed.recv()?.data()).map_err(|_| "not ticks")?.to_vec();

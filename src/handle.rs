@@ -214,6 +214,10 @@ impl<'l> Writer<'l> {
         self.appender.reset(&self.core.home, &self.core.syncer, next_seq)
     }
 
+    pub(crate) fn enforce_retention(mut self) -> Result<u64> {
+        self.appender.enforce_retention(&self.core.home, &self.core.syncer)
+    }
+
     pub(crate) fn trim_before(mut self, seq: u64) -> Result<u64> {
         self.appender.trim_before(&self.core.home, &self.core.syncer, seq)
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birth, End, Owner, Token};
+use crate::retention::{Clock, Retention};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
 use crate::view::Site;
@@ -27,6 +28,8 @@ pub(crate) struct Home {
     pub(crate) token: Token,
     pub(crate) log_id: [u8; 16],
     pub(crate) segment_bytes: u64,
+    pub(crate) retention: Retention,
+    pub(crate) clock: Clock,
     /// The mode of new files.
     pub(crate) mode: u32,
     pub(crate) unsynced: Mutex<Unsynced>,

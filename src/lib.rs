@@ -36,6 +36,7 @@ mod survey;
 mod waiter;
 
 mod probe;
+mod retention;
 mod tip;
 mod view;
 
@@ -82,6 +83,7 @@ pub use log::Log;
 pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
+pub use retention::Retention;
 pub use survey::{CutTail, Recovery};
 #[cfg(feature = "async")]
 pub use tail::TailStream;

@@ -168,6 +168,15 @@ impl Log {
         self.core.lock(self.lock_timeout)?.trim_before(seq)
     }
 
+    /// Drops what [`Options::retention`] does not keep, as [`trim_before`](Self::trim_before) does; gives the
+    /// first sequence number that is left.
+    ///
+    /// # Errors
+    /// As [`trim_before`](Self::trim_before), and those of looking at the segments.
+    pub fn enforce_retention(&self) -> Result<u64> {
+        self.core.lock(self.lock_timeout)?.enforce_retention()
+    }
+
     /// Drops record `seq` and all after it, durably when this returns; does nothing if there is none.
     /// The next record gets `seq`, under a higher [`epoch`](Self::epoch). For consensus libraries, whose
     /// leader may overrule what was appended.

@@ -18,12 +18,13 @@ use crate::format::frame::frame_bytes;
 use crate::format::header::Reason;
 use crate::format::name::{SegmentName, may_lie_in_a_log};
 use crate::format::page::Due;
-use crate::handle::Core;
+use crate::handle::{Core, Writer};
 use crate::home::{Home, Unsynced};
 use crate::log::Log;
 use crate::map::{End, Owner, ProcessLocal, Token};
 use crate::options::{Options, SyncPolicy};
 use crate::registry::{Entered, Registered, Registry, enter};
+use crate::retention::Clock;
 use crate::segment::SegmentFile;
 use crate::shared::{Initial, Page};
 use crate::survey::{Live, Plan, Recovery, Span, Survey, check_names, list, spans, survey};
@@ -118,6 +119,8 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         wake,
         token,
         log_id,
+        retention: options.retention,
+        clock: Clock::new(),
         segment_bytes: options.segment_bytes,
         mode: options.mode,
         unsynced: Mutex::new(unsynced),
@@ -126,7 +129,13 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         // What they appended and did not sync is this process's to sync, too, from now on.
         home.learn()?;
     }
-    Ok(Core::new(home, appender, recovery, attachment, registered))
+    let retains = home.retention.is_set();
+    let core = Core::new(home, appender, recovery, attachment, registered);
+    if retains {
+        // What cannot be dropped now is tried again at the next roll.
+        let _dropped = core.lock(options.lock_timeout).and_then(Writer::enforce_retention);
+    }
+    Ok(core)
 }
 
 /// Whether this process joins those that have the log open. If they only seem to be there, it is alone.

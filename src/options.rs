@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use crate::format::{PAGE_BYTES, round_up};
+use crate::retention::Retention;
 
 /// When appended records reach stable storage without being told to. Whatever it is, the death of a
 /// process loses nothing that was appended; this is about power cuts.
@@ -43,6 +44,7 @@ pub struct Options {
     pub(crate) helper_thread: bool,
     pub(crate) lock_timeout: Duration,
     pub(crate) any_filesystem: bool,
+    pub(crate) retention: Retention,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             helper_thread: true,
             lock_timeout: Duration::from_secs(30),
             any_filesystem: false,
+            retention: Retention::default(),
         }
     }
 }
@@ -110,6 +113,15 @@ impl Options {
     /// does. It belongs to the handle that is opened, and to its clones.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
+        self
+    }
+
+    /// How much of the log is kept; all of it by default. What is too much is dropped when this process
+    /// opens the log, when it rolls to a new segment, and by
+    /// [`Log::enforce_retention`](crate::Log::enforce_retention). It belongs to the log as this process has it
+    /// open, whichever handle came first.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
         self
     }
 

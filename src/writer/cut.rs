@@ -5,6 +5,7 @@
 //! reads them meanwhile, which goes on in the files that it has open.
 
 use super::extend::used_up;
+use super::keep::first_kept;
 use super::{Appender, Tip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
@@ -55,6 +56,15 @@ impl Appender {
         }
         remove_trimmed(home)?;
         Ok(home.page().first_seq())
+    }
+
+    /// Drops what the log's retention does not keep; gives the first that is left.
+    pub(crate) fn enforce_retention(&mut self, home: &Home, syncer: &Syncer) -> Result<u64> {
+        self.look_again(home)?;
+        match home.retention.is_set() {
+            true => self.trim_before(home, syncer, first_kept(home)?),
+            false => Ok(home.page().first_seq()),
+        }
     }
 
     fn look_again(&mut self, home: &Home) -> Result<()> {

@@ -55,7 +55,7 @@ impl Appender {
                 if needed <= open.file.header.segment_bytes {
                     open.grow(home.dir(), needed)
                 } else {
-                    self.roll(home, room)
+                    self.roll(home, syncer, room)
                 }
             }
         }
@@ -161,7 +161,7 @@ impl Appender {
         Ok(())
     }
 
-    fn roll(&mut self, home: &Home, room: u64) -> Result<()> {
+    fn roll(&mut self, home: &Home, syncer: &Syncer, room: u64) -> Result<()> {
         let next_seq = self.next_seq;
         let place = (next_seq, home.page().first_seq());
         let created = self.create(home, Reason::Roll, self.epoch, place, room)?;
@@ -173,6 +173,9 @@ impl Appender {
         home.unsynced.lock().names = true;
         self.adopt(home, created);
         self.moved(home);
+        // There is room for the record now. What cannot be dropped is tried again at the next roll, and
+        // whoever asks for it is told why.
+        let _dropped = self.enforce_retention(home, syncer);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 mod cut;
 mod extend;
+mod keep;
 
 use std::ops::Range;
 

@@ -24,6 +24,7 @@ mod many;
 mod policies;
 mod raft;
 mod repair;
+mod retention;
 mod strace;
 mod support;
 mod sweep;
