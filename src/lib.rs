@@ -73,6 +73,8 @@ mod crash_tests;
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]
+mod dead_sync_tests;
+#[cfg(test)]
 mod takeover_tests;
 
 #[cfg(feature = "async")]

@@ -5,16 +5,14 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::attach::{Gate, Seized};
-use crate::crash_tests::{Company, check, copy, harm, killed, open, payload, tempdir};
+use crate::crash_tests::{check, copy, killed, open, payload, tempdir};
 use crate::dir::Dir;
 use crate::format::frame::{MARK_EVERY_BYTES, frame_bytes};
 use crate::format::name::SegmentName;
-use crate::hook::{Change, listen};
 use crate::{ErrorKind, Log};
 
 /// Appends the next record, whatever number that is.
@@ -211,100 +209,6 @@ fn g10_a_death_in_the_storing_of_an_epoch_hangs_nobody_who_closes() {
     }
 }
 
-/// Attack 6, the reverse: a process killed inside a healthy fdatasync poisons nobody, and what it was
-/// to make durable the next sync does.
-#[test]
-fn g8_a_death_inside_a_sync_poisons_no_survivor() {
-    for place in ["sync.before_data:2", "sync.before_position:2"] {
-        let dir = tempdir();
-        let log = open(dir.path());
-        let before = append_next(&log) + 1;
-        let told = before + killed(dir.path(), "sync", place);
-        let next = log.next_seq();
-        assert!((told..=told + 1).contains(&next), "{place}: {told} {next}");
-        for _ in 0..3 {
-            append_next(&log);
-            assert_eq!(log.sync().unwrap(), log.next_seq(), "{place}");
-        }
-        log.close().unwrap();
-        let again = open(dir.path());
-        assert!(again.recovery().clean, "{place}: {:?}", again.recovery());
-        assert_eq!(again.recovery().copied, 0, "{place}");
-    }
-}
-
-/// Attack 6: a process died inside a sync, and all descriptors of this one are younger than that: it
-/// could not be told of an error. What is there is stored again; what is not there any more poisons.
-#[test]
-fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
-    for harmed in [false, true] {
-        let dir = tempdir();
-        let company = Company::join(dir.path());
-        assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
-        let log = open(dir.path());
-        assert!(log.recovery().joined);
-        assert_eq!((log.next_seq(), log.durable_seq()), (100, 0));
-        if harmed {
-            harm(dir.path(), 50);
-            let error = log.sync().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
-            assert_eq!(log.append("more").unwrap_err().kind(), ErrorKind::Poisoned);
-            continue;
-        }
-        assert_eq!(log.sync().unwrap(), 100);
-        assert_eq!(check(copy(dir.path()).path(), 100, 1), 100);
-        append_next(&log);
-        log.close().unwrap();
-        drop(company);
-        let log = open(dir.path());
-        assert!(log.recovery().clean, "{:?}", log.recovery());
-        assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
-    }
-}
-
-/// Attack 6, the same, and the dead process's sync went further than this one had looked: all that it
-/// may have lost is stored again and checked, before anybody forgets that there was such a sync.
-#[test]
-fn g8_a_sync_in_doubt_is_done_again_as_far_as_it_went() {
-    let dir = tempdir();
-    let log = open(dir.path());
-    append_next(&log);
-    killed(dir.path(), "append", "append.end_stored:30");
-    let path = dir.path().to_owned();
-    let end = log.next_seq();
-    let goes_further = Cell::new(true);
-    listen(Some(Rc::new(move |change| {
-        if matches!(change, Change::Hook("learn.listed")) && goes_further.take() {
-            assert_eq!(killed(&path, "late sync", "sync.before_data"), 100);
-            harm(&path, end + 1);
-        }
-    })));
-    let error = log.sync().map_err(|error| error.kind());
-    listen(None);
-    let error = error.and_then(|_| log.sync().map_err(|error| error.kind()));
-    assert_eq!(error, Err(ErrorKind::Poisoned), "{end}");
-}
-
-/// A sync that fails before it asked the disk for anything forgets nothing that the next one has to do:
-/// neither the directory's names, nor syncs in doubt.
-#[test]
-fn g8_a_sync_that_fails_early_leaves_doubts_and_names_to_the_next() {
-    let dir = tempdir();
-    let company = Company::join(dir.path());
-    assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
-    let log = open(dir.path());
-    harm(dir.path(), 50);
-    // Nobody can be asked whether that process is dead.
-    let [lock, away] = ["lock", "away"].map(|name| dir.path().join(name));
-    std::fs::rename(&lock, &away).unwrap();
-    assert_eq!(log.sync().unwrap_err().kind(), ErrorKind::NotFound);
-    assert!(log.core.home.unsynced.lock().names);
-    std::fs::rename(&away, &lock).unwrap();
-    assert_eq!(log.durable_seq(), 0);
-    assert_eq!(log.sync().map_err(|error| error.kind()), Err(ErrorKind::Poisoned));
-    drop(company);
-}
-
 /// Attack 46: where other files took the log's place, their `lock` says nothing of this log's owner.
 #[test]
 fn attack_46_no_lock_is_inherited_by_the_word_of_another_logs_file() {
@@ -320,29 +224,6 @@ fn attack_46_no_lock_is_inherited_by_the_word_of_another_logs_file() {
     std::fs::write(dir.path().join("lock"), "").unwrap();
     assert_eq!(log.append("lost").unwrap_err().kind(), ErrorKind::Replaced);
     assert_eq!(log.core.home.page().seen_lock().token(), held.token(), "taken from the living");
-}
-
-/// At most the last second: what a dead process appended is synced by any that lives and has a policy,
-/// whether it ever appended itself or not.
-#[test]
-fn g2_records_of_the_dead_are_synced_by_who_only_has_the_log_open() {
-    for appends in [false, true] {
-        let dir = tempdir();
-        let log = open(dir.path());
-        if appends {
-            append_next(&log);
-            // Long enough to be synced, and to fall idle.
-            std::thread::sleep(Duration::from_millis(3500));
-            assert_eq!(log.durable_seq(), 1);
-        }
-        assert!(killed(dir.path(), "append", "append.end_stored:5") > 0);
-        let (since, end) = (Instant::now(), log.next_seq());
-        while log.durable_seq() < end && since.elapsed() < Duration::from_secs(5) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let waited = since.elapsed();
-        assert!(waited < Duration::from_millis(1500), "appends {appends}: {waited:?}");
-    }
 }
 
 /// A participant's place is looked at once its byte is held: until then its holder may be alive, take the
