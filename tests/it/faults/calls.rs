@@ -144,9 +144,13 @@ fn a_call_that_fails_for_good_costs_no_record() {
             })
         })
         .collect();
+    // The last file that is opened is the gate's, when the last handle is dropped, which tells nobody:
+    // the log is found as it is left, and not as closed.
+    let last_opened = format!("{}+", baseline.counts["openat"]);
     let outcomes = run_all(&baseline.names, &cases, |case, run| {
         let expected = match (case.call, case.error) {
             ("fallocate", "EOPNOTSUPP") => Outcome::Invisible,
+            ("openat", _) if case.when == last_opened => Outcome::Invisible,
             ("fallocate" | "openat" | "renameat2", _) => Outcome::GaveUp,
             _ => return,
         };
