@@ -115,10 +115,11 @@ impl Core {
     pub(crate) fn shut(&mut self) -> Result<()> {
         self.home.check_process()?;
         self.helper.stop();
-        match self.attachment.take() {
-            Some(attachment) => self.leave(attachment),
-            None => Ok(()),
-        }
+        let Some(attachment) = self.attachment.take() else { return Ok(()) };
+        let poisoned = self.home.check();
+        let left = self.leave(attachment);
+        // Whatever else went wrong then.
+        poisoned.and(left)
     }
 
     /// Gives up this process's place, behind the gate: who comes then finds it closed, or others in it.
