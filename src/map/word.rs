@@ -204,9 +204,7 @@ pub(crate) fn announce<W: WakeWord>(word: &W, barrier: impl FnOnce()) -> u32 {
         }
     }
     fence(Ordering::Acquire);
-    if !broken!("no_barrier") {
-        barrier();
-    }
+    barrier();
     seen
 }
 

@@ -22,7 +22,7 @@ use crate::monitor::Monitor;
 use crate::redo::store_again;
 use crate::segment::SegmentFile;
 use crate::survey::list;
-use note::{Note, Noted, write_first_seq};
+use note::{Note, Noted, Pen, write_first_seq};
 
 /// How often one that is about to sync lets others append first, as long as they do.
 const GATHER_TURNS: usize = 16;
@@ -202,9 +202,12 @@ impl Syncer {
         Ok(dead)
     }
 
-    /// Notes, durably, that what lies below `first_seq` was trimmed. Only the append lock's holder may.
+    /// Notes, durably, that what lies below `first_seq` was trimmed, and tells the page. Only the append
+    /// lock's holder may.
     pub(crate) fn note_trimmed(&self, home: &Home, first_seq: u64) -> Result<()> {
         let end = home.page().end();
+        // Until the page says so too: who writes a slot next takes it from there.
+        let _pen = Pen::take(home, Note::Open)?;
         // Where a fresh segment is due there are some above the end's, and who comes after a power cut
         // looks at those first.
         let names = list(home.dir(), Some(home.page()))?;
@@ -218,6 +221,8 @@ impl Syncer {
                 }
             }
         }
+        hook!("trim.noted");
+        home.page().set_first_seq(first_seq);
         Ok(())
     }
 

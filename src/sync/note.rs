@@ -36,11 +36,11 @@ pub(super) enum Note {
 }
 
 /// The right to write slots, among all processes; given back when dropped.
-struct Pen<'h>(&'h Home);
+pub(super) struct Pen<'h>(&'h Home);
 
 impl<'h> Pen<'h> {
     /// `None` if another process has it and `note` does not need it.
-    fn take(home: &'h Home, note: Note) -> Result<Option<Self>> {
+    pub(super) fn take(home: &'h Home, note: Note) -> Result<Option<Self>> {
         loop {
             let before = home.page().noting();
             let dead = match before {
@@ -106,8 +106,7 @@ impl Noted {
             epoch: tip.header.epoch,
             durable_offset: end.offset,
             durable_seq: end.seq,
-            // Who trims notes it here before it tells the page.
-            first_seq: newest.map_or(0, |slot| slot.first_seq).max(home.page().first_seq()),
+            first_seq: home.page().first_seq(),
             closed: note == Note::Closed,
         };
         let outdated = newest.is_some_and(|newest| newest.durable_seq > end.seq);
@@ -121,11 +120,10 @@ impl Noted {
 }
 
 /// Says in the segment's slot that what lies below `first_seq` was trimmed; everything else it says stays.
-/// Not durable yet.
+/// Not durable yet. Only with the pen.
 pub(super) fn write_first_seq(home: &Home, file: &SegmentFile, first_seq: u64) -> Result<()> {
     let id = file.name.id;
     let fault = |source| home.io_error("noting what was trimmed", source).in_segment(id);
-    let Some(_pen) = Pen::take(home, Note::Open)? else { return Ok(()) };
     let Some(newest) = file.slots().map_err(fault)?.newest() else {
         let text = "neither slot is whole, so nothing can be noted there";
         return Err(home.error(ErrorKind::Damaged, text).in_segment(id));

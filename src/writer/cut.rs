@@ -49,8 +49,6 @@ impl Appender {
         if seq > home.page().first_seq() {
             // The note first: what is gone must not come back.
             syncer.note_trimmed(home, seq)?;
-            hook!("trim.noted");
-            home.page().set_first_seq(seq);
             home.wake.everyone();
             hook!("trim.told");
         }
