@@ -127,7 +127,10 @@ fn a_sleeping_tail_is_woken_by_an_append() {
                 until_awaited(dir.path(), Awaited::Records);
                 let begun = Instant::now();
                 log.append("wake up").unwrap();
-                waiting.join().unwrap().saturating_duration_since(begun)
+                let waited = waiting.join().unwrap().saturating_duration_since(begun);
+                let wake = log.reader().site().wake().unwrap().unwrap();
+                assert!(!wake.is_awaited(Awaited::Records), "the append did not look who waits");
+                waited
             })
         })
         .collect();
