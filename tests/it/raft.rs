@@ -7,7 +7,7 @@ use fastrand::Rng;
 use maplog::{ErrorKind, Log, Reader, SyncPolicy, Tail};
 use tempfile::TempDir;
 
-use crate::support::{SMALL, everything, image, read, segments, tempdir};
+use crate::support::{NamedOnFailure, SMALL, everything, image, read, segments, tempdir};
 use crate::twin::cut::{New, lose_sectors};
 
 const SEEDS: u64 = 50;
@@ -20,7 +20,7 @@ fn a_raft_like_workload_leaves_what_the_naive_twin_has() {
     let count = setting("MAPLOG_RAFT_SEEDS").unwrap_or(SEEDS);
     let mut done = Done::default();
     for seed in only.map_or(0..count, |seed| seed..seed + 1) {
-        let named = NamedOnFailure(seed);
+        let named = NamedOnFailure("MAPLOG_RAFT_SEED", seed);
         let mut twin = Twin::new(seed);
         (0..OPERATIONS).for_each(|_| twin.operation());
         twin.compare();
@@ -37,16 +37,6 @@ fn a_raft_like_workload_leaves_what_the_naive_twin_has() {
     if only.is_none() {
         assert!(done.cuts > 500 && done.resets > 50 && done.trims > 200, "{done:?}");
         assert!(done.images > 200 && done.removed > 300 && done.rewound > 100, "{done:?}");
-    }
-}
-
-struct NamedOnFailure(u64);
-
-impl Drop for NamedOnFailure {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("failed with MAPLOG_RAFT_SEED={}", self.0);
-        }
     }
 }
 

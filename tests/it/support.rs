@@ -182,3 +182,14 @@ fn appends_until_it_dies() {
         writeln!(std::io::stdout(), "seq {seq}").unwrap();
     }
 }
+
+/// Says which seed plays a failure again, and by which setting.
+pub struct NamedOnFailure(pub &'static str, pub u64);
+
+impl Drop for NamedOnFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("failed with {}={}", self.0, self.1);
+        }
+    }
+}

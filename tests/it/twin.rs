@@ -15,7 +15,7 @@ use fastrand::Rng;
 use maplog::{ErrorKind, Log, Reader, SharedRecord, Writer};
 use tempfile::TempDir;
 
-use crate::support::{SMALL, tempdir};
+use crate::support::{NamedOnFailure, SMALL, tempdir};
 
 const SEEDS: u64 = 26;
 const OPERATIONS: usize = 400;
@@ -28,7 +28,7 @@ fn random_operations_leave_what_the_naive_twin_has() {
     let seeds = only.map_or(0..count, |seed: u64| seed..seed + 1);
     let mut done = Done::default();
     for seed in seeds {
-        let _named = NamedOnFailure(seed);
+        let _named = NamedOnFailure("MAPLOG_TWIN_SEED", seed);
         let mut twin = Twin::new(seed);
         for _ in 0..OPERATIONS {
             twin.operation();
@@ -40,16 +40,6 @@ fn random_operations_leave_what_the_naive_twin_has() {
     if only.is_none() {
         assert!(done.operations >= 10_000 || count < SEEDS, "{done:?}");
         assert!(done.rolls > 100 && done.cuts > 10 && done.cuts_that_took > 0, "{done:?}");
-    }
-}
-
-struct NamedOnFailure(u64);
-
-impl Drop for NamedOnFailure {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("failed with MAPLOG_TWIN_SEED={}", self.0);
-        }
     }
 }
 
