@@ -47,9 +47,7 @@ impl Dir {
 
     /// Makes the directory; false if something of its name exists.
     pub(crate) fn create_new_dir(path: &Path, mode: u32) -> io::Result<bool> {
-        let may_list = (mode & 0o444) >> 2;
-        let mode = Mode::from_raw_mode(mode | may_list | 0o700);
-        match retry_on_intr(|| rustix::fs::mkdir(path, mode)) {
+        match retry_on_intr(|| rustix::fs::mkdir(path, folder_mode(mode))) {
             Err(rustix::io::Errno::EXIST) => Ok(false),
             made => Ok(made.map(|()| true)?),
         }
@@ -64,6 +62,22 @@ impl Dir {
         retry_on_intr(|| rustix::fs::fsync(&parent))?;
         changed!(crate::hook::Change::ParentSynced);
         Ok(())
+    }
+
+    /// The folder `name` in this directory; `None` if there is none.
+    pub(crate) fn folder(&self, name: &str) -> io::Result<Option<Dir>> {
+        match self.open_raw(name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => Ok(Some(Dir { fd: opened?, path: self.path.join(name) })),
+        }
+    }
+
+    /// Makes the folder `name` unless it exists. `mode` as for `create`.
+    pub(crate) fn make_folder(&self, name: &str, mode: u32) -> io::Result<()> {
+        match retry_on_intr(|| rustix::fs::mkdirat(&self.fd, name, folder_mode(mode))) {
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            made => Ok(made?),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -198,6 +212,12 @@ impl Dir {
         changed!(crate::hook::Change::NamesSynced);
         Ok(())
     }
+}
+
+/// The mode of a directory for files of `mode`: who may read those may list it.
+fn folder_mode(mode: u32) -> Mode {
+    let may_list = (mode & 0o444) >> 2;
+    Mode::from_raw_mode(mode | may_list | 0o700)
 }
 
 /// File systems of other machines, by what `statfs` calls them (linux/magic.h, statfs(2)).

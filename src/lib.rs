@@ -41,6 +41,7 @@ mod tip;
 mod view;
 
 mod copy;
+mod cursors;
 
 mod home;
 mod reader;
@@ -52,6 +53,7 @@ mod redo;
 mod sync;
 mod tail;
 
+mod consumer;
 mod helper;
 mod writer;
 
@@ -77,6 +79,7 @@ mod dead_sync_tests;
 #[cfg(test)]
 mod takeover_tests;
 
+pub use consumer::{Acker, Consumer, ConsumerInfo};
 #[cfg(feature = "async")]
 pub use durable::Durable;
 pub use error::{Error, ErrorKind, Result};
@@ -85,7 +88,7 @@ pub use log::Log;
 pub use options::{Options, SyncPolicy};
 pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
-pub use retention::Retention;
+pub use retention::{Held, Retention};
 pub use survey::{CutTail, Recovery};
 #[cfg(feature = "async")]
 pub use tail::TailStream;

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::consumer::{Consumer, ConsumerInfo};
+use crate::cursors::Cursors;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handle::{Core, Writer};
 use crate::options::{Options, SyncPolicy};
 use crate::reader::{Reader, Stats};
 use crate::survey::Recovery;
-use crate::writer::max_record;
+use crate::writer::{held, max_record};
 
 /// A log open to append and to read. Cheap to clone, and all clones, and all handles that one process
 /// opens on one directory, are one log. Any number of processes may have it open, up to 256 of them to
@@ -204,6 +206,41 @@ impl Log {
         self.core.lock(self.lock_timeout)?.reset(next_seq)
     }
 
+    /// Takes the consumer `name`: receives records under it from where it left off, at first from the log's first record
+    /// on. Names are 1 to 100 letters, digits, `-`, `_` and `.`, the last not first.
+    ///
+    /// # Errors
+    /// `ConsumerInUse` if another handle has it, in any process; `InvalidName`; `Damaged` if its file is, and
+    /// `Replaced` if it is of another log: [`remove_consumer`](Self::remove_consumer) lets it begin anew; those of
+    /// making files; `Forked`.
+    pub fn consumer(&self, name: &str) -> Result<Consumer> {
+        let home = &self.core.home;
+        home.check_process()?;
+        let sync_within = match self.sync {
+            SyncPolicy::Always => Some(Duration::ZERO),
+            SyncPolicy::Every(interval) => Some(interval),
+            SyncPolicy::Manual => None,
+        };
+        Consumer::open(&self.reader(), home.dir(), name, home.mode, home.log_id, sync_within)
+    }
+
+    /// Removes the consumer `name`, durably; false if there is none.
+    ///
+    /// # Errors
+    /// `ConsumerInUse`; `InvalidName`; those of removing its file; `Forked`.
+    pub fn remove_consumer(&self, name: &str) -> Result<bool> {
+        self.core.home.check_process()?;
+        Cursors::remove(self.core.home.dir(), name)
+    }
+
+    /// As [`Reader::consumers`], as of now.
+    ///
+    /// # Errors
+    /// As [`Reader::consumers`].
+    pub fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
+        self.reader().consumers()
+    }
+
     /// The lowest sequence number that was not trimmed.
     #[must_use]
     pub fn first_seq(&self) -> u64 {
@@ -265,12 +302,16 @@ impl Log {
         &self.core.recovery
     }
 
-    /// How much there is of the log.
+    /// How much there is of the log, and what holds space that [`Options::retention`] would give back.
+    ///
+    /// Cost: a call to the file system for each segment; if retention waits for consumers, some, and a sync
+    /// of each one's file.
     ///
     /// # Errors
-    /// Those of looking at the segments' files.
+    /// Those of looking at the files.
     pub fn stats(&self) -> Result<Stats> {
-        self.reader().stats()
+        let home = &self.core.home;
+        Ok(Stats { held: held(home)?, ..self.reader().stats()? })
     }
 
     /// Syncs; if this is the last handle, also closes the log, so that the next opening finds it clean.

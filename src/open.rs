@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::attach::Gate;
 use crate::copy::{copy_in_doubt, remove_left_overs};
 use crate::create::{NewSegment, create};
+use crate::cursors::set_back;
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::frame_bytes;
@@ -119,7 +120,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         wake,
         token,
         log_id,
-        retention: options.retention,
+        retention: options.retention.clone(),
         clock: Clock::new(),
         segment_bytes: options.segment_bytes,
         mode: options.mode,
@@ -343,6 +344,7 @@ impl Opened {
             None => dir::random()
                 .map_err(|source| Error::io("drawing an id", source).at_path(dir.path()))?,
         };
+        set_back(dir, log_id, epoch, first_seq)?;
         let appender = Appender::new(end, epoch);
         Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
     }

@@ -5,6 +5,7 @@
 //!
 //! Only it may name a byte offset. Does not know: files, mappings, errors, recovery.
 
+pub(crate) mod cursor;
 mod field;
 pub(crate) mod frame;
 pub(crate) mod header;

@@ -11,6 +11,9 @@ pub(crate) const LOCK: &str = "lock";
 /// The wake words (docs/format.md, "wake").
 pub(crate) const WAKE: &str = "wake";
 
+/// The folder of the consumers' files.
+pub(crate) const CONSUMERS: &str = "consumers";
+
 /// What a segment's file name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SegmentName {
@@ -36,7 +39,7 @@ impl SegmentName {
 /// True for a name that some part of a log has, or may have had while it was made; and for what a new
 /// file system has in its root.
 pub(crate) fn may_lie_in_a_log(name: &str) -> bool {
-    let known = [".", "..", SHARED, LOCK, WAKE, "consumers", "lost+found"];
+    let known = [".", "..", SHARED, LOCK, WAKE, CONSUMERS, "lost+found"];
     known.contains(&name)
         || is_next_name(name)
         || is_copy_name(name)
@@ -65,9 +68,41 @@ pub(crate) fn is_copy_name(name: &str) -> bool {
     index.is_some_and(|index| copy_name(index) == name)
 }
 
+/// True for a name that a consumer may have, which is also its file's: letters, digits, `-`, `_` and `.`,
+/// not at the start, at most 100 in all.
+pub(crate) fn is_consumer_name(name: &str) -> bool {
+    let may_stand = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=100).contains(&name.len()) && !name.starts_with('.') && name.chars().all(may_stand)
+}
+
+/// The private name, with a random part, under which a consumer's file is made; no consumer's own.
+pub(crate) fn next_consumer_name(random: [u8; 8]) -> String {
+    format!("{NEXT_CONSUMER}{:016x}", u64::from_le_bytes(random))
+}
+
+/// True for every name that [`next_consumer_name`] gives.
+pub(crate) fn is_next_consumer_name(name: &str) -> bool {
+    name.starts_with(NEXT_CONSUMER)
+}
+
+const NEXT_CONSUMER: &str = ".next-";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn consumers_have_names_that_are_safe_as_files() {
+        for name in ["billing", "a", "B-2_x.y", &"n".repeat(100)] {
+            assert!(is_consumer_name(name), "{name}");
+        }
+        let long = "n".repeat(101);
+        for name in ["", ".", "..", ".hidden", "a/b", "a b", "ä", "a\0", &long] {
+            assert!(!is_consumer_name(name), "{name}");
+        }
+        let private = next_consumer_name([7; 8]);
+        assert!(is_next_consumer_name(&private) && !is_consumer_name(&private));
+    }
 
     #[test]
     fn only_names_that_we_give_are_those_of_segments_being_made() {

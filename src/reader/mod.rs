@@ -10,12 +10,14 @@ mod record;
 mod seek;
 
 use std::fmt;
+use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::SegmentIndex;
+use crate::retention::Held;
 use crate::segment::ReadSegment;
 use crate::survey::Span;
 use crate::view::{Site, View};
@@ -212,22 +214,33 @@ impl Reader {
     /// # Errors
     /// Those of looking at the segments' files.
     pub fn stats(&self) -> Result<Stats> {
-        let mut bytes = 0;
-        for span in self.view.spans.iter() {
-            let size = self.site.dir.bytes_of(&span.name.file_name());
-            bytes += size.map_err(|source| self.error(span, "looking at a segment", source))?;
+        let (first_seq, next_seq) = (self.first_seq(), self.next_seq());
+        let (mut segments, mut bytes, mut trimmed) = (0, 0, 0);
+        for span in self.view.spans.iter().filter(|span| span.end_seq > first_seq) {
+            match self.site.dir.bytes_of(&span.name.file_name()) {
+                // It was removed since the view was taken.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                size => {
+                    bytes +=
+                        size.map_err(|source| self.error(span, "looking at a segment", source))?;
+                    segments += 1;
+                    trimmed += first_seq.saturating_sub(span.name.base_seq);
+                }
+            }
         }
         Ok(Stats {
-            first_seq: self.first_seq(),
-            next_seq: self.next_seq(),
+            first_seq,
+            next_seq,
             durable_seq: self.durable_seq(),
-            segments: self.view.spans.len() as u64,
+            segments,
             bytes,
+            trimmed,
             index_bytes: self.site.indexes.bytes(),
+            held: None,
         })
     }
 
-    fn error(&self, span: &Span, doing: &'static str, source: std::io::Error) -> Error {
+    fn error(&self, span: &Span, doing: &'static str, source: io::Error) -> Error {
         Error::io(doing, source).at_path(self.path()).in_segment(span.name.id)
     }
 
@@ -274,7 +287,7 @@ impl<'r> IntoIterator for &'r Reader {
 }
 
 /// How much there is of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// The lowest sequence number that was not trimmed.
@@ -288,7 +301,13 @@ pub struct Stats {
     /// Their size, in bytes; of the last, with what is allocated ahead. Files that were cut as a whole
     /// are not counted; [`verify`](crate::verify()) lists them.
     pub bytes: u64,
+    /// Records below `first_seq` whose space is not given back yet: they share the first segment with others
+    /// that are not trimmed.
+    pub trimmed: u64,
     /// Memory in which this process notes where records are, in bytes: 4 for about each KiB of records
     /// in segments that were read, and at most 64 MiB.
     pub index_bytes: u64,
+    /// What the [`Retention`] of the handle would drop if a consumer had come further. `None` if nothing,
+    /// or if it was asked of a [`Reader`], which has none.
+    pub held: Option<Held>,
 }

@@ -37,7 +37,7 @@ pub(super) struct Cursor {
 
 /// A record that was found, and how many bytes it has. `at` is its payload's place.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub(super) at: u64,
     pub(super) len: u64,
     pub(super) seq: u64,

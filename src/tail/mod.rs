@@ -39,7 +39,8 @@ use crate::reader::{Reader, Record};
 use crate::view::{Site, View, Watch};
 
 pub use batch::Batch;
-use cursor::{Cursor, Found, Step};
+pub(crate) use cursor::Found;
+use cursor::{Cursor, Step};
 pub use position::Position;
 #[cfg(feature = "async")]
 pub use stream::TailStream;
@@ -142,6 +143,18 @@ impl Tail {
         self
     }
 
+    /// Gives records whether they are durable or not.
+    #[must_use]
+    pub(crate) fn volatile_too(mut self) -> Self {
+        self.durable_only = false;
+        self
+    }
+
+    /// Under which what was given is known to hold.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// For how long to look again and again before sleeping; 20 microseconds by default, none on a machine
     /// with one processor. Shorter while nothing comes for long. Being woken costs some 20
     /// microseconds; spinning costs a processor.
@@ -177,10 +190,7 @@ impl Tail {
     /// See [`Tail`].
     #[inline]
     pub fn try_recv(&mut self) -> Result<Option<Record<'_>>> {
-        let found = match self.next()? {
-            None => self.look_if_due()?,
-            found => found,
-        };
+        let found = self.find_now()?;
         Ok(self.record(found))
     }
 
@@ -190,12 +200,8 @@ impl Tail {
     /// See [`Tail`].
     #[inline]
     pub fn recv(&mut self) -> Result<Record<'_>> {
-        loop {
-            if let Some(found) = self.wait_for_next(None)? {
-                // Not the record itself: the borrow checker would hold it through the loop.
-                return self.record(Some(found)).ok_or_else(|| out_of_place(&self.site));
-            }
-        }
+        let found = self.find()?;
+        self.lend(found)
     }
 
     /// The next record; `None` if none came within `timeout`.
@@ -203,8 +209,7 @@ impl Tail {
     /// # Errors
     /// See [`Tail`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>> {
-        // A time too far off to name is never reached.
-        let found = self.wait_for_next(Instant::now().checked_add(timeout))?;
+        let found = self.find_within(timeout)?;
         Ok(self.record(found))
     }
 
@@ -216,11 +221,8 @@ impl Tail {
     /// # Errors
     /// See [`Tail`]. An error behind some records comes with the next call.
     pub fn recv_batch(&mut self, max_bytes: usize) -> Result<Batch<'_>> {
-        loop {
-            if let Some(found) = self.wait_for_next(None)? {
-                return self.batch(found, max_bytes);
-            }
-        }
+        let found = self.find()?;
+        self.batch(found, max_bytes)
     }
 
     /// As [`recv_batch`](Self::recv_batch); `None` if there is no record yet. Never waits.
@@ -228,20 +230,46 @@ impl Tail {
     /// # Errors
     /// See [`Tail`].
     pub fn try_recv_batch(&mut self, max_bytes: usize) -> Result<Option<Batch<'_>>> {
-        let found = match self.next()? {
-            None => self.look_if_due()?,
-            found => found,
-        };
+        let found = self.find_now()?;
         found.map(|found| self.batch(found, max_bytes)).transpose()
     }
 
+    /// Finds the next record, which [`record`](Self::record) or [`batch`](Self::batch) then lends.
     #[inline]
-    fn record(&self, found: Option<Found>) -> Option<Record<'_>> {
+    pub(crate) fn find_now(&mut self) -> Result<Option<Found>> {
+        match self.next()? {
+            None => self.look_if_due(),
+            found => Ok(found),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn find(&mut self) -> Result<Found> {
+        loop {
+            if let Some(found) = self.wait_for_next(None)? {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(crate) fn find_within(&mut self, timeout: Duration) -> Result<Option<Found>> {
+        // A time too far off to name is never reached.
+        self.wait_for_next(Instant::now().checked_add(timeout))
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, found: Option<Found>) -> Option<Record<'_>> {
         self.cursor.as_ref().zip(found).map(|(cursor, found)| cursor.record(found))
     }
 
+    /// The record that was found, which lies in the segment of the cursor.
+    #[inline]
+    pub(crate) fn lend(&self, found: Found) -> Result<Record<'_>> {
+        self.record(Some(found)).ok_or_else(|| out_of_place(&self.site))
+    }
+
     /// The record that was found and those behind it that are there.
-    fn batch(&mut self, first: Found, max_bytes: usize) -> Result<Batch<'_>> {
+    pub(crate) fn batch(&mut self, first: Found, max_bytes: usize) -> Result<Batch<'_>> {
         let Tail { site, view, watch, cursor, seq: next_seq, durable_only, durable_seq, .. } = self;
         let Some(cursor) = cursor else { return Err(out_of_place(site)) };
         let page = if view.live { site.page() } else { None };

@@ -56,10 +56,7 @@ impl TailStream {
     /// The next record, or `None` if the task will be woken.
     fn found_or_wait(&mut self, cx: &Context<'_>) -> Result<Option<Found>> {
         let TailStream { tail, ticket, .. } = self;
-        let found = match tail.next()? {
-            None => tail.look_if_due()?,
-            found => found,
-        };
+        let found = tail.find_now()?;
         if found.is_some() {
             return Ok(found);
         }

@@ -2,14 +2,28 @@
 //!
 //! Does not know: how the rest is dropped.
 
+use crate::cursors::{Cursors, goes_on_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
-use crate::retention::{Candidate, kept_from};
+use crate::retention::{Candidate, Guard, Held, Kept, Waited, kept_from};
 use crate::segment::SegmentFile;
 use crate::survey::Span;
 
-/// The first record that is kept. Cost: some calls for each segment.
+/// The first record that is kept.
 pub(super) fn first_kept(home: &Home) -> Result<u64> {
+    Ok(kept(home)?.from.unwrap_or(home.page().first_seq()))
+}
+
+/// What retention would drop if a consumer had come further.
+pub(crate) fn held(home: &Home) -> Result<Option<Held>> {
+    match home.retention.guards() {
+        [] => Ok(None),
+        _ => Ok(kept(home)?.held),
+    }
+}
+
+/// Cost: some calls for each segment, and for each consumer that is waited for.
+fn kept(home: &Home) -> Result<Kept> {
     let page = home.page();
     let (shares, end) = home.site.shares(page)?;
     let held: Vec<_> = shares.iter().filter(|span| span.end_seq > page.first_seq()).collect();
@@ -32,7 +46,43 @@ pub(super) fn first_kept(home: &Home) -> Result<u64> {
     candidates.reverse();
     let all = (held.len() as u64, bytes.iter().sum());
     let now_nanos = home.clock.now_nanos();
-    Ok(kept_from(&home.retention, &candidates, all, now_nanos).unwrap_or(page.first_seq()))
+    let waited = waited(home)?;
+    Ok(kept_from(&home.retention, &candidates, all, now_nanos, &waited))
+}
+
+/// Where the consumers are that are waited for, as is known on stable storage.
+fn waited(home: &Home) -> Result<Vec<Waited>> {
+    let mut waited = Vec::new();
+    if home.retention.guards().is_empty() {
+        return Ok(waited);
+    }
+    let cursors = Cursors::open(home.dir())?;
+    let view = home.site.own_view(home.page());
+    for Guard { consumer, at_most_bytes } in home.retention.guards() {
+        let names = match (consumer, &cursors) {
+            (Some(name), _) => vec![name.clone()],
+            (None, Some(cursors)) => cursors.names()?,
+            (None, None) => Vec::new(),
+        };
+        for consumer in names {
+            let place = match &cursors {
+                Some(cursors) => cursors.read_durably(&consumer),
+                None => Ok(None),
+            };
+            let seq = match place {
+                Ok(Some(place)) if place.log_id == home.log_id => {
+                    goes_on_at(&home.site, &view, &place)?
+                }
+                // It has acknowledged nothing, or cannot tell.
+                Ok(_) => view.first_seq,
+                Err(error) if error.kind() == ErrorKind::Damaged => view.first_seq,
+                Err(error) => return Err(error),
+            };
+            let seq = seq.max(view.first_seq);
+            waited.push(Waited { consumer, seq, at_most_bytes: *at_most_bytes });
+        }
+    }
+    Ok(waited)
 }
 
 /// When the segment was made. One that cannot tell was made long after all others.

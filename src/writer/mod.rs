@@ -21,6 +21,8 @@ use crate::shared::Marks;
 use crate::sync::Syncer;
 use crate::tip::TipSegment;
 
+pub(crate) use keep::held;
+
 /// The longest record that a log with segments of `segment_bytes` holds, in bytes.
 pub(crate) const fn max_record(segment_bytes: u64) -> u64 {
     let payload = max_frames(segment_bytes) - HEADER_BYTES;

@@ -12,6 +12,7 @@
 mod async_tasks;
 mod attacks;
 mod concurrent;
+mod consumers;
 mod disk;
 mod faults;
 mod find;

@@ -52,7 +52,7 @@ fn segments_are_dropped_at_each_roll() {
         (Retention::default().max_segments(0), 1),
     ] {
         let dir = tempdir();
-        let log = open_with(dir.path(), retention);
+        let log = open_with(dir.path(), retention.clone());
         let mut seen = 0;
         for _ in 0..40 {
             append(&log, 37);

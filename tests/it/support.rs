@@ -70,13 +70,22 @@ pub fn segment_id(path: &Path) -> u64 {
 /// page is not live in it.
 pub fn image(log: &Path) -> TempDir {
     let copy = tempdir();
-    for entry in fs::read_dir(log).unwrap() {
+    copy_folder(log, copy.path());
+    copy
+}
+
+/// Copies the files of a folder, and of those in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        let (kind, to) = (entry.file_type().unwrap(), to.join(entry.file_name()));
+        if kind.is_file() {
+            fs::copy(entry.path(), to).unwrap();
+        } else if kind.is_dir() {
+            fs::create_dir(&to).unwrap();
+            copy_folder(&entry.path(), &to);
         }
     }
-    copy
 }
 
 /// A frame as docs/format.md describes it, read without the crate's own code.

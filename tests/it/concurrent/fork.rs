@@ -28,7 +28,6 @@ fn in_a_child(doubling: Doubling, role: impl FnOnce()) -> ExitStatus {
 }
 
 /// A child of this process by the C library, which runs `role`; to be given to [`ended`].
-#[cfg(feature = "async")]
 pub fn start_child_of_fork(role: impl FnOnce()) -> libc::pid_t {
     start_child(Doubling::Fork, role)
 }
