@@ -56,7 +56,10 @@ fn work(home: &Path, lifetime: u64) -> std::result::Result<(), Box<dyn Error>> {
         }
         if lives == lifetime {
             // Billed, and nobody was told: the worst moment to die.
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
+            rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::KILL,
+            )?;
         }
         // Now and then is enough: what is not acknowledged comes again.
         if seq.is_multiple_of(64) {

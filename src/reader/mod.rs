@@ -307,7 +307,7 @@ pub struct Stats {
     /// Memory in which this process notes where records are, in bytes: 4 for about each KiB of records
     /// in segments that were read, and at most 64 MiB.
     pub index_bytes: u64,
-    /// What the [`Retention`] of the handle would drop if a consumer had come further. `None` if nothing,
+    /// What the [`Retention`](crate::Retention) of the handle would drop if a consumer had come further. `None` if nothing,
     /// or if it was asked of a [`Reader`], which has none.
     pub held: Option<Held>,
 }

@@ -25,6 +25,42 @@ fn log_with_consumer(path: &Path) {
     log.close().unwrap();
 }
 
+/// A file written by docs/format.md alone is taken up, and what is stored is what it says.
+#[test]
+fn g13_the_file_is_as_the_document_says() {
+    let home = tempdir();
+    let log = open(home.path()).unwrap();
+    append_durably(&log, 30);
+    let mut place = vec![0; 512];
+    let put = |place: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+        place[at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(&mut place, 0, b"mapcur\x1a\n");
+    put(&mut place, 8, &1_u32.to_le_bytes());
+    put(&mut place, 16, &log.id());
+    put(&mut place, 32, &7_u64.to_le_bytes());
+    put(&mut place, 40, &1_u64.to_le_bytes());
+    put(&mut place, 48, &12_u64.to_le_bytes());
+    put(&mut place, 56, &3_u32.to_le_bytes());
+    put(&mut place, 60, b"own");
+    let sum = crc32fast::hash(&place[..508]);
+    put(&mut place, 508, &sum.to_le_bytes());
+    let mut bytes = vec![0; 8192];
+    put(&mut bytes, 4096, &place);
+    fs::create_dir(home.path().join("consumers")).unwrap();
+    fs::write(file(home.path()), bytes).unwrap();
+
+    let mut consumer = log.consumer("a").unwrap();
+    assert_eq!((consumer.next_seq(), &consumer.user_data()[..]), (12, &b"own"[..]));
+    expect(&mut consumer, 12..20);
+    consumer.ack(19).unwrap();
+    put(&mut place, 32, &8_u64.to_le_bytes());
+    put(&mut place, 48, &20_u64.to_le_bytes());
+    let sum = crc32fast::hash(&place[..508]);
+    put(&mut place, 508, &sum.to_le_bytes());
+    assert_eq!(fs::read(file(home.path())).unwrap()[..512], place);
+}
+
 #[test]
 fn a_torn_place_leaves_the_one_before() {
     let home = tempdir();
