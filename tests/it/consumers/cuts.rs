@@ -73,6 +73,24 @@ fn attack_15_a_place_beyond_a_cut_is_set_back_in_this_process_and_later() {
     }
 }
 
+/// A place of the same number is another place under another epoch.
+#[test]
+fn the_number_that_was_stored_before_a_cut_is_stored_again_behind_it() {
+    let home = tempdir();
+    let log = open(home.path()).unwrap();
+    append_durably(&log, 100);
+    let mut consumer = log.consumer("a").unwrap();
+    expect(&mut consumer, 0..80);
+    consumer.ack(79).unwrap();
+    log.truncate_from(50).unwrap();
+    append_durably(&log, 50);
+    assert_eq!(rewound(&mut consumer), 50);
+    expect(&mut consumer, 50..80);
+    consumer.ack(79).unwrap();
+    drop(consumer);
+    expect(&mut log.consumer("a").unwrap(), 80..100);
+}
+
 /// A worker that had a record before the cut must not say that the one of the same number is done.
 #[test]
 fn an_acker_from_before_a_cut_acknowledges_nothing_behind_it() {
