@@ -126,13 +126,10 @@ impl<'d> Cursors<'d> {
         let fault = self.fault("opening a consumer", name);
         let since = Instant::now();
         loop {
-            let file = match self.folder.open_to_write(name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                opened => opened.map_err(&fault)?,
-            };
+            let Some(file) = self.opened(name).map_err(&fault)? else { return Ok(None) };
             // The lock belongs to a description of its own, whose descriptor exists for these few calls
             // only: a child of `fork` neither keeps nor gives back what its parent owns.
-            let lock = self.folder.open_to_write(name).map_err(&fault)?;
+            let Some(lock) = self.opened(name).map_err(&fault)? else { continue };
             if try_lock(&lock, WHOLE).map_err(&fault)? {
                 // Else it was removed, or removed and made anew, since it was opened.
                 let is_it = |file| self.folder.leads_to(name, file).map_err(&fault);
@@ -145,6 +142,14 @@ impl<'d> Cursors<'d> {
                 return Err(Error::new(ErrorKind::ConsumerInUse, text).at_path(&self.path(name)));
             }
             sleep(POLL);
+        }
+    }
+
+    /// The file to write; `None` if there is none.
+    fn opened(&self, name: &str) -> io::Result<Option<File>> {
+        match self.folder.open_to_write(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
         }
     }
 

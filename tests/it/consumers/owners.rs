@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use maplog::ErrorKind;
@@ -27,6 +28,49 @@ fn a_consumer_has_one_owner_in_its_process() {
     acker.ack(4).unwrap();
     drop(acker);
     assert_eq!(log.consumer("a").unwrap().next_seq(), 5);
+}
+
+/// A name that is removed and made anew while others take it never has two owners: who locked a file that
+/// lost its name has nothing.
+#[test]
+fn a_consumer_that_comes_and_goes_has_one_owner() {
+    let home = tempdir();
+    let log = open(home.path()).unwrap();
+    let (owners, taken, removed) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
+    let end = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    let consumer = match log.consumer("a") {
+                        Ok(consumer) => consumer,
+                        Err(error) => {
+                            assert_eq!(error.kind(), ErrorKind::ConsumerInUse, "{error}");
+                            continue;
+                        }
+                    };
+                    assert_eq!(owners.fetch_add(1, SeqCst), 0);
+                    let listed = log.consumers().unwrap();
+                    assert!(listed.len() == 1 && listed[0].owned, "its file has the name");
+                    assert_eq!(owners.fetch_sub(1, SeqCst), 1);
+                    taken.fetch_add(1, SeqCst);
+                    drop(consumer);
+                }
+            });
+        }
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    if log.remove_consumer("a").is_ok_and(|removed| removed) {
+                        removed.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let (taken, removed) = (taken.into_inner(), removed.into_inner());
+    println!("taken {taken} times, removed {removed} times");
+    assert!(taken > 50 && removed > 20);
 }
 
 /// A process that is killed leaves nothing behind that keeps another from going on at once.
