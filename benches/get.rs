@@ -55,6 +55,8 @@ fn main() {
             }
             println!("{name}: index of {} bytes", reader.stats().expect("files").index_bytes);
             let reader = read(&path);
+            println!("{name}: {}", points(&reader, records));
+            let reader = read(&path);
             let (forward, met) = time(|| walk(reader.iter()));
             let (backward, reversed) = time(|| walk(reader.iter().rev()));
             assert_eq!((met.records, met.bytes), (records, records * size as u64));
@@ -95,6 +97,28 @@ fn write(path: &Path, records: u64, size: usize) {
 fn order(records: u64) -> Vec<u32> {
     let mut random = fastrand::Rng::with_seed(records);
     (0..records.min(1_000_000)).map(|_| random.u64(..records) as u32).collect()
+}
+
+/// How many records `partition_point` asks about, in a reader that knows nothing yet, and how long it takes.
+fn points(reader: &Reader, records: u64) -> String {
+    const POINTS: u32 = 1000;
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut asked, mut most) = (0_u64, 0);
+    let start = Instant::now();
+    for _ in 0..POINTS {
+        let wanted = random.u64(..=records);
+        let mut now = 0;
+        let found = reader.partition_point(|record| {
+            now += 1;
+            record.seq() < wanted
+        });
+        assert_eq!(found.expect("a whole log"), wanted);
+        (asked, most) = (asked + now, most.max(now));
+    }
+    let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(POINTS);
+    let mean = asked as f64 / f64::from(POINTS);
+    assert!(most <= u64::from(records.ilog2()) + 1);
+    format!("partition_point asks about {mean:.1} records, at most {most}, in {micros:.1} us")
 }
 
 fn get_all(reader: &Reader, order: &[u32]) -> Walk {
