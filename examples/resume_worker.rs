@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().collect();
     let done = match &arguments[..] {
         [_, home, lifetime] => work(home.as_ref(), lifetime.parse().unwrap_or(ORDERS)),
-        _ => run().map_err(Into::into),
+        _ => run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

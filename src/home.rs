@@ -165,14 +165,13 @@ impl Home {
     pub(crate) fn poison_with(&self, error: Error) -> Error {
         self.page().poison();
         self.wake.everyone();
+        event!(ERROR, %error, "poisoned");
         error.of_kind(ErrorKind::Poisoned)
     }
 
     /// No sync that failed is tried again: what the disk holds is not known any more.
     #[cold]
     pub(crate) fn poison(&self, doing: &'static str, source: std::io::Error) -> Error {
-        self.page().poison();
-        self.wake.everyone();
-        self.io_error(doing, source).of_kind(ErrorKind::Poisoned)
+        self.poison_with(self.io_error(doing, source))
     }
 }

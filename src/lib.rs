@@ -8,6 +8,8 @@ compile_error!(
 
 #[macro_use]
 mod hook;
+#[macro_use]
+mod trace;
 
 // The floors, from the ground up; imports go down only (docs/architecture.md).
 

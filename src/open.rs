@@ -49,6 +49,7 @@ impl Options {
     pub unsafe fn open(&self, path: impl AsRef<Path>) -> Result<Log> {
         let options = self.checked()?;
         let path = path.as_ref();
+        span!(DEBUG, "open", log = %path.display());
         let dir = open_dir(path, &options)?;
         let entered = enter(&REGISTRY, &dir);
         match entered.map_err(|source| Error::io("opening the log", source).at_path(path))? {
@@ -130,11 +131,18 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         // What they appended and did not sync is this process's to sync, too, from now on.
         home.learn()?;
     }
+    event!(INFO, next_seq = home.page().end().seq, joined = recovery.joined, "opened");
+    if !recovery.clean {
+        event!(WARN, ?recovery, "it had not been closed");
+    }
     let retains = home.retention.is_set();
     let core = Core::new(home, appender, recovery, attachment, registered);
     if retains {
         // What cannot be dropped now is tried again at the next roll.
-        let _dropped = core.lock(options.lock_timeout).and_then(Writer::enforce_retention);
+        let dropped = core.lock(options.lock_timeout).and_then(Writer::enforce_retention);
+        if dropped.is_err() {
+            event!(WARN, ?dropped, "retention could not be kept");
+        }
     }
     Ok(core)
 }

@@ -88,6 +88,7 @@ impl Syncer {
             home.check()?;
             return Ok(home.page().durable_seq());
         };
+        span!(DEBUG, "sync", log = %home.dir().path().display());
         home.check_place()?;
         if turn.has_company {
             gather(home);
@@ -97,6 +98,7 @@ impl Syncer {
         }
         let end = self.sync_data(home, false)?;
         self.note_position(home, end);
+        event!(DEBUG, durable_seq = end.seq, "synced");
         Ok(home.page().durable_seq())
     }
 

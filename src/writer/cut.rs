@@ -51,6 +51,7 @@ impl Appender {
             syncer.note_trimmed(home, seq)?;
             home.wake.everyone();
             hook!("trim.told");
+            event!(INFO, first_seq = seq, "trimmed");
         }
         remove_trimmed(home)?;
         Ok(home.page().first_seq())
@@ -93,6 +94,7 @@ impl Appender {
         hook!("cut.durable");
         self.next_seq = base_seq;
         self.moved_to(home, epoch, first_seq, base_seq);
+        event!(INFO, next_seq = base_seq, epoch, ?reason, "cut");
         Ok(())
     }
 }
@@ -112,6 +114,7 @@ fn remove_trimmed(home: &Home) -> Result<()> {
             page.changing_names(|| home.dir().remove_if_there(&file_name))
                 .map_err(|source| fault(source).in_segment(name.id))?;
             hook!("trim.removed");
+            event!(DEBUG, segment = name.id, "segment removed");
         }
     }
     Ok(())

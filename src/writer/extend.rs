@@ -66,6 +66,7 @@ impl Appender {
         // If what follows fails, this process had the lock last all the same, and would go by what it
         // knew before the dead one appended.
         self.tip = Tip::Unsettled;
+        event!(WARN, log = %home.dir().path().display(), "the append lock's owner died");
         let page = home.page();
         if page.intent().is_none() {
             // Should this process die too before it has looked.
@@ -175,7 +176,10 @@ impl Appender {
         self.moved(home);
         // There is room for the record now. What cannot be dropped is tried again at the next roll, and
         // whoever asks for it is told why.
-        let _dropped = self.enforce_retention(home, syncer);
+        let dropped = self.enforce_retention(home, syncer);
+        if dropped.is_err() {
+            event!(WARN, ?dropped, "retention could not be kept");
+        }
         Ok(())
     }
 
@@ -241,7 +245,17 @@ impl Appender {
         hook!("create.announced");
         let created = create(home.dir(), page, &new);
         match &created {
-            Ok(_) => page.set_last_id(new.id),
+            Ok(_) => {
+                event!(
+                    INFO,
+                    segment = new.id,
+                    base_seq = new.base_seq,
+                    epoch,
+                    ?reason,
+                    "segment made"
+                );
+                page.set_last_id(new.id);
+            }
             Err(_) => self.not_created(home, SegmentName { id: new.id, base_seq: new.base_seq }),
         }
         created

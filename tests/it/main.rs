@@ -30,5 +30,7 @@ mod strace;
 mod support;
 mod sweep;
 mod tail;
+#[cfg(feature = "tracing")]
+mod traced;
 mod twin;
 mod verify;
