@@ -11,6 +11,7 @@
 #[cfg(feature = "async")]
 mod async_tasks;
 mod attacks;
+mod backup;
 mod concurrent;
 mod consumers;
 mod disk;
