@@ -22,6 +22,7 @@ mod kill;
 mod kinds;
 mod many;
 mod policies;
+mod python;
 mod raft;
 mod repair;
 mod retention;
