@@ -226,12 +226,13 @@ def items_of(segment, found, start, stop):
     """The records in a frame, or those lost in a gap, from `start` up to `stop`."""
     if isinstance(found, Gap):
         lost = Lost(max(found.seq, start), min(found.next_seq, stop))
-        if lost.start < lost.stop:
-            yield lost
-        return
-    for seq, (begin, end) in enumerate(found.payloads, found.seq):
-        if start <= seq < stop:
-            yield Record(seq, segment.payload(begin, end))
+        return [lost] if lost.start < lost.stop else []
+    payload = segment.payload
+    return [
+        Record(seq, payload(begin, end))
+        for seq, (begin, end) in enumerate(found.payloads, found.seq)
+        if start <= seq < stop
+    ]
 
 
 def _names(segments):

@@ -45,16 +45,6 @@ class Gap(NamedTuple):
     next_seq: int
 
 
-class _Part(NamedTuple):
-    """A frame by itself, right by the rules 1 to 5."""
-
-    kind: int
-    crc: int
-    seq: int
-    payload: Tuple[int, int]
-    end: int
-
-
 class Frames:
     """The bytes of one segment in which frames are looked for.
 
@@ -84,18 +74,21 @@ class Frames:
         8. it is no middle or last frame by itself, and a first frame has its whole batch behind it.
         """
         part = self._part_at(offset, 0)  # rules 1 to 5
-        if part is None or part.seq != seq:  # rule 6
+        if part is None:
             return None
-        kind, _, _, payload, end = part
+        kind, crc, number, payload, end = part
+        if number != seq:  # rule 6
+            return None
         if kind == SINGLE:
             return Frame(kind, offset, end, seq, seq + 1, (payload,)) if seq < self.share_end else None  # rule 7
         if kind == FIRST:
-            return self._batch(offset, part) if seq < self.share_end else None  # rules 7 and 8
+            return self._batch(offset, end, crc, seq, payload) if seq < self.share_end else None  # rules 7 and 8
         if kind in (MIDDLE, LAST) or seq > self.share_end:  # rules 8 and 7
             return None
         return Frame(kind, offset, end, seq, seq, ())
 
     def _part_at(self, offset, tie):
+        """Kind, crc, number, payload and end of a frame that is right by the rules 1 to 5, or None."""
         if offset % ALIGN or offset < HEADER_BYTES:  # rule 1
             return None
         start = offset + FRAME_BYTES
@@ -114,19 +107,21 @@ class Frames:
             return None
         if flags_and_seq >> SEQ_BITS or kind == REFUSED:
             raise Unsupported(f"a frame of a later version, at offset {offset}")
-        return _Part(kind, crc, flags_and_seq, (start, stop), end)
+        return kind, crc, flags_and_seq, (start, stop), end
 
-    def _batch(self, offset, first):
-        """Rule 8 for a first frame."""
-        payloads, part = [first.payload], first
-        while part.kind != LAST:
-            follower = self._part_at(part.end, first.crc)
-            if follower is None or follower.kind not in (MIDDLE, LAST) or follower.seq != part.seq + 1:
+    def _batch(self, offset, end, tie, seq, payload):
+        """Rule 8 for a first frame, which ends at `end`."""
+        payloads, kind = [payload], FIRST
+        while kind != LAST:
+            part = self._part_at(end, tie)
+            if part is None:
                 return None
-            part = follower
-            payloads.append(part.payload)
-        kept = min(len(payloads), self.share_end - first.seq)
-        return Frame(FIRST, offset, part.end, first.seq, first.seq + kept, tuple(payloads[:kept]))
+            kind, _, number, payload, end = part
+            if kind not in (MIDDLE, LAST) or number != seq + len(payloads):
+                return None
+            payloads.append(payload)
+        kept = min(len(payloads), self.share_end - seq)
+        return Frame(FIRST, offset, end, seq, seq + kept, tuple(payloads[:kept]))
 
     def is_vacant(self, offset):
         """Whether nothing was committed here."""

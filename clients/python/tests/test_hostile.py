@@ -13,7 +13,7 @@ from maplog import page as pages
 from maplog.scan import SEARCH_FACTOR, Frames
 from forge import Directory, frame, golden_names, mutate
 
-ROUNDS = 1000
+ROUNDS = 500
 SALT = 0x1122334455667788
 MIB = 1 << 20
 
