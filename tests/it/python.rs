@@ -49,11 +49,8 @@ struct Scanner {
 
 impl Scanner {
     fn start() -> Option<Self> {
-        let mut child = python("tests/scans.py")?
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            python("tests/scans.py")?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let asked = child.stdin.take().unwrap();
         let told = BufReader::new(child.stdout.take().unwrap());
         Some(Scanner { child, asked, told })
@@ -77,7 +74,14 @@ impl Scanner {
         if found != expected {
             let differs = found.lines().zip(expected.lines()).position(|(one, two)| one != two);
             let short = |text: &str, other: &str| {
-                let lines = text.lines().skip(differs.unwrap_or(text.lines().count().min(other.lines().count())).saturating_sub(2)).take(12);
+                let lines = text
+                    .lines()
+                    .skip(
+                        differs
+                            .unwrap_or(text.lines().count().min(other.lines().count()))
+                            .saturating_sub(2),
+                    )
+                    .take(12);
                 lines.map(|line| format!("  {line:.60}\n")).collect::<String>()
             };
             panic!(
@@ -350,6 +354,22 @@ fn a_killed_writers_log_reads_alike() {
         assert!(live.lines().count() > 300);
         scanner.assert_reads_as_the_crate_does(image(dir.path()).path(), "an image of it");
     }
+}
+
+#[test]
+fn a_segment_that_the_live_page_does_not_end_in_yet_does_not_count() {
+    let Some(mut scanner) = Scanner::start() else { return };
+    let dir = tempdir();
+    let log = open(dir.path()).unwrap();
+    (0..10).for_each(|_| drop(log.append("record").unwrap()));
+    drop(log);
+    let cut = image(dir.path());
+    open(cut.path()).unwrap().truncate_from(5).unwrap();
+    let segment = segments(cut.path()).pop().unwrap();
+    fs::copy(&segment, dir.path().join(segment.file_name().unwrap())).unwrap();
+    assert_eq!(segments(dir.path()).len(), 2);
+    let text = scanner.assert_reads_as_the_crate_does(dir.path(), "about to be cut");
+    assert!(text.starts_with("log 0 10 "), "{text}");
 }
 
 #[test]

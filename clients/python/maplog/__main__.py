@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from . import Error, Lost, Moved, Replaced, Tail, Log, verify
+from . import Error, Log, Lost, Moved, Tail, verify
 
 _FINE, _DAMAGE, _ERROR = 0, 1, 2
 _EXIT_STATUS = "Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error."

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from . import page as pages
 from .errors import Damaged, Io, NotALog, NotFound, Rewound, Trimmed
-from .format import END, HEADER_BYTES
+from .format import END, HEADER_BYTES, SEQ_END
 from .scan import Gap
-from .segment import Vanished, list_segments
+from .segment import Vanished, list_names, segments_of
 from .survey import find_end
 
 _ATTEMPTS = 100
@@ -56,55 +56,60 @@ class Log:
     # Taking the view
 
     def _take(self, known):
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             if self.page is None or not (self.page.has_its_name() and self.page.is_live()):
                 self.page, known = pages.open_live(self.path), {}
             try:
-                if self._try_take(known, is_last_attempt=attempt + 1 == _ATTEMPTS):
+                if self._take_surveyed() if self.page is None else self._take_live(known):
+                    self._note_header()
                     return
             except Vanished:
                 pass
             time.sleep(_NAP_SECONDS)
-        raise Io(f"{self.path}: its directory did not hold still")
+        raise Damaged(f"{self.path}: the segment that the log ends in is missing, or a file comes and goes")
 
-    def _try_take(self, known, is_last_attempt):
-        self.state = None if self.page is None else self.page.state()
-        before = self._directory()
-        segments = list_segments(self.path)
-        end = None if self.page is None else self.page.end()
-        if self._directory() != before or (self.page is not None and (before % 2 or end is None)):
-            return False
-        if not segments and end is None:
+    def _take_surveyed(self):
+        self.is_live, self.state = False, None
+        self.listed = self._list()
+        if not self.listed:
             raise NotALog(f"{self.path}: holds no segment")
-        if end is not None and end.id > max((segment.id for segment in segments), default=0):
-            if is_last_attempt:
-                raise Damaged(f"{self.path}: segment {end.id}, which the log ends in, is missing")
-            return False
-        self.segments = [_known_or(segment, known) for segment in segments]
-        self.listed = _names(segments)
-        if end is None:
-            self._survey(None)
-        elif end.id == segments[-1].id:
-            self._take_end(end)
-        elif is_last_attempt:  # who moved the names died before it told the page
-            self._survey(end)
-        else:
-            return False
-        self._check_ids()
+        segments = segments_of(self.path, self.listed)
+        found = find_end(segments)
+        self.segments = segments[: found.count]
+        self.is_clean = found.is_clean
+        self.end_id, self.end_offset = self.segments[-1].id, found.offset
+        self.first_seq, self.next_seq, self.durable_seq = found.first_seq, found.next_seq, found.durable_seq
+        self._word_at_end = self._end_word()
         return True
 
-    def _directory(self):
-        """What tells whether a listing can be believed: the page's counter, or else what is listed."""
-        if self.page is not None:
-            return self.page.directory()
-        return _names(list_segments(self.path))
-
-    def _take_end(self, end):
+    def _take_live(self, known):
+        """From the page; not if the segment that its end is in is not listed."""
         self.is_live, self.is_clean = True, True
-        self.end_id, self.end_offset, self.next_seq = end
+        self.state = self.page.state()
+        self.listed = self._list()
+        end = self.page.end()
+        # Segments of higher ids do not count yet: they are being made.
+        names = [named for named in self.listed if end is not None and named[0].id <= end.id]
+        if not names or names[-1][0].id != end.id:
+            return False
+        self.segments = [_known_or(segment, known) for segment in segments_of(self.path, names)]
+        self.end_id, self.end_offset = end.id, end.offset
+        self.next_seq = min(end.seq, SEQ_END)
         self.first_seq = min(self.page.first_seq(), self.next_seq)
-        self.durable_seq = self.page.durable_seq()
+        self.durable_seq = min(self.page.durable_seq(), self.next_seq)
         self._run_on()
+        return True
+
+    def _list(self):
+        """The directory as it was at one moment: a listing alone may miss what comes or goes meanwhile."""
+        names = None
+        for _ in range(_ATTEMPTS):
+            before = None if self.page is None else self.page.directory()
+            names, seen = list_names(self.path), names
+            held_still = before is not None and before % 2 == 0 and self.page.directory() == before
+            if held_still or names == seen:
+                return names
+        raise Io(f"{self.path}: its directory did not hold still")
 
     def _run_on(self):
         """Past the page's end by what was published whose writer had not told the page."""
@@ -115,17 +120,7 @@ class Log:
                 return
             self.end_offset, self.next_seq = frame.end, frame.next_seq
 
-    def _survey(self, page_end):
-        found = find_end(self.segments, page_end)
-        self.is_live, self.is_clean = False, found.is_clean
-        self.segments = self.segments[: found.count]
-        self.end_id, self.end_offset = self.segments[-1].id, found.offset
-        self.first_seq = found.first_seq if page_end is None else min(self.page.first_seq(), found.next_seq)
-        self.next_seq = found.next_seq
-        self.durable_seq = found.durable_seq
-        self._word_at_end = self._end_word()
-
-    def _check_ids(self):
+    def _note_header(self):
         self.id, self.epoch = None, 0
         for segment in reversed(self.segments):
             header = segment.load().header
@@ -139,10 +134,10 @@ class Log:
     def looks_the_same(self):
         """Whether a view of a log without a live page shows no trace of a writer."""
         try:
-            is_same = _names(list_segments(self.path)) == self.listed and self._end_word() == self._word_at_end
+            is_same = list_names(self.path) == self.listed and self._end_word() == self._word_at_end
         except NotFound:
             return False
-        return is_same and (self.page is not None or pages.open_live(self.path) is None)
+        return is_same and pages.open_live(self.path) is None
 
     def owned_until(self, epoch):
         """Up to which record what was read in `epoch` is still in the log."""
@@ -156,12 +151,15 @@ class Log:
         return owned
 
     def refresh_end(self):
-        """Moves the end of a live view whose directory did not change; tells whether it moved."""
+        """Moves the end of a live view as far as it moved in its segment; tells whether anything did."""
         end = self.page.end()
-        if end is None or end.id != self.end_id:
+        if end is None:
             return False
+        if end.id != self.end_id:
+            self.state = None
+            return True
         before = self.next_seq
-        if end.seq > self.next_seq:
+        if self.next_seq < end.seq <= SEQ_END:
             self.end_offset, self.next_seq = end.offset, end.seq
         self.durable_seq = self.page.durable_seq()
         self._run_on()
@@ -233,10 +231,6 @@ def items_of(segment, found, start, stop):
         for seq, (begin, end) in enumerate(found.payloads, found.seq)
         if start <= seq < stop
     ]
-
-
-def _names(segments):
-    return [(segment.id, segment.base) for segment in segments]
 
 
 def _known_or(segment, known):

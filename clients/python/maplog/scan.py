@@ -77,6 +77,8 @@ class Frames:
         if part is None:
             return None
         kind, crc, number, payload, end = part
+        if number >> SEQ_BITS or kind == REFUSED:
+            raise Unsupported(f"a frame of a later version, at offset {offset}")
         if number != seq:  # rule 6
             return None
         if kind == SINGLE:
@@ -88,7 +90,7 @@ class Frames:
         return Frame(kind, offset, end, seq, seq, ())
 
     def _part_at(self, offset, tie):
-        """Kind, crc, number, payload and end of a frame that is right by the rules 1 to 5, or None."""
+        """Kind, crc, number under flags, payload and end of a frame that is right by the rules 1 to 5, or None."""
         if offset % ALIGN or offset < HEADER_BYTES:  # rule 1
             return None
         start = offset + FRAME_BYTES
@@ -105,8 +107,6 @@ class Frames:
         self._checksummed += stop - offset
         if crc32(self.data[start:stop], self._seed(offset, word, flags_and_seq) ^ tie) != crc:  # rule 5
             return None
-        if flags_and_seq >> SEQ_BITS or kind == REFUSED:
-            raise Unsupported(f"a frame of a later version, at offset {offset}")
         return kind, crc, flags_and_seq, (start, stop), end
 
     def _batch(self, offset, end, tie, seq, payload):

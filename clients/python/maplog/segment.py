@@ -89,6 +89,13 @@ class Segment:
             raise Io(f"{self.path}: neither copy of the header can be read: {errors[0]}")
         return copies
 
+    @property
+    def bytes(self):
+        """How much of the file can hold header and frames."""
+        if self.load().header is None:
+            return self.file_bytes
+        return min(self.file_bytes, self.header.segment_bytes)
+
     def newest_slot(self):
         """The slot that counts, or None."""
         return self.load().slots.newest
@@ -136,17 +143,20 @@ class Segment:
         self._data = None
 
 
-def list_segments(directory):
-    """The segments that count, in ascending order of ids and of bases."""
+def list_names(directory):
+    """What the names of the segment files say, and those names, in ascending order of ids."""
     with system_errors(directory):
         listed = os.listdir(directory)
-    named = [(name, text) for text in listed if (name := parse_name(text)) is not None]
-    named.sort(reverse=True)
-    ids = [name.id for name, _ in named]
-    if len(set(ids)) != len(ids):
+    names = sorted((name, text) for text in listed if (name := parse_name(text)) is not None)
+    if len({name.id for name, _ in names}) != len(names):
         raise NotALog(f"{directory}: two segments of one id")
+    return names
+
+
+def segments_of(directory, names):
+    """The segments that count, in ascending order of ids, and so of bases."""
     segments, share_end = [], SEQ_END
-    for name, text in named:
+    for name, text in reversed(names):
         if name.base < share_end:
             segments.append(Segment(directory, text, name, share_end))
             share_end = name.base

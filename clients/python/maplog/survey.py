@@ -1,6 +1,6 @@
 """Finding the end of a log in its files, as docs/format.md says under "By a survey".
 
-Does not know: the directory, the page, records.
+Does not know: the directory, the page (which is not live where this is asked), records.
 """
 
 from enum import Enum
@@ -29,15 +29,14 @@ class _Verdict(Enum):
     CLEAN_END = 4
 
 
-def find_end(segments, page_end=None) -> Found:
-    """Where the log of these segments ends. `page_end` is a live page's."""
-    return _Survey(segments, page_end).run()
+def find_end(segments) -> Found:
+    """Where the log of these segments ends, if no live page says so."""
+    return _Survey(segments).run()
 
 
 class _Survey:
-    def __init__(self, segments, page_end):
+    def __init__(self, segments):
         self.segments = segments
-        self.page_end = page_end
         self.evidence = 0
         self.first_seqs = []
         self.looked_for_marks = False
@@ -46,16 +45,13 @@ class _Survey:
 
     def _start(self):
         """From the highest id down, until a slot says where to start."""
-        if self.page_end is not None:
-            ends = [segment.share_end for segment in self.segments if segment.id == self.page_end.id]
-            self.evidence = min(self.page_end.seq, *ends, *(s.base for s in self.segments if s.id > self.page_end.id))
         for index in reversed(range(len(self.segments))):
             segment = self.segments[index]
             slot = segment.newest_slot()
             if slot is None:
                 continue
             self.first_seqs.append(slot.first_seq)
-            claim = min(slot.durable_seq, segment.base + segment.file_bytes // ALIGN, segment.share_end)
+            claim = min(slot.durable_seq, segment.base + segment.bytes // ALIGN, segment.share_end)
             self.evidence = max(self.evidence, claim)
             if _notes_a_position(segment, slot):
                 self.index, self.offset, self.seq = index, slot.durable_offset, slot.durable_seq
@@ -104,7 +100,7 @@ class _Survey:
         is_vacant = frames is not None and frames.is_vacant(self.offset)
         slot = slots.newest
         is_closed = slot is not None and slot.closed and slot.durable_offset == self.offset and slots.all_whole
-        if not (is_vacant and (is_closed or self.page_end is not None)):
+        if not (is_vacant and is_closed):
             self._look_for_marks()
         if self.seq < self.evidence:
             return _Verdict.DAMAGE
@@ -132,7 +128,7 @@ class _Survey:
     def _unknown(self, segment):
         """What a last segment may have held of which nothing is left that says so."""
         is_short = segment.file_bytes < HEADER_BYTES and segment.slots.newest is None
-        if self.page_end is not None or not (segment.header is None or is_short):
+        if not (segment.header is None or is_short):
             return 0
         room = max(segment.file_bytes - HEADER_BYTES, 0) // ALIGN
         return min(max(segment.base + room, self.seq + 1), MAX_BASE)
@@ -146,7 +142,7 @@ class _Survey:
 
 def _notes_a_position(segment, slot):
     offset = slot.durable_offset
-    if offset % ALIGN or not HEADER_BYTES <= offset <= segment.file_bytes:
+    if offset % ALIGN or not HEADER_BYTES <= offset <= segment.bytes:
         return False
     most = min(segment.base + (offset - HEADER_BYTES) // ALIGN, segment.share_end)
     return segment.base <= slot.durable_seq <= most
