@@ -76,7 +76,7 @@ class Page:
         give_up = time.monotonic() + _BEING_MADE_SECONDS
         while words[_MAGIC] == 0 and time.monotonic() < give_up:
             time.sleep(0.001)
-        return words[_MAGIC] == _MAGIC_WORD and tuple(words[_BOOT_HIGH:_INSTANCE]) == self._identity
+        return words[_MAGIC] == _MAGIC_WORD
 
     def has_its_name(self):
         """Whether the path still leads to this file: it holds the file, so no other has its inode number."""

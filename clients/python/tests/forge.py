@@ -8,6 +8,7 @@ import tempfile
 from zlib import crc32
 
 from maplog import format as layout
+from maplog import page as pages
 
 GOLDEN = os.path.join(os.path.dirname(__file__), "..", "..", "..", "tests", "golden")
 
@@ -40,6 +41,24 @@ class Directory:
         """A file of this name."""
         with open(os.path.join(self.path, name), "wb") as file:
             file.write(data)
+
+
+def live_page(log, words):
+    """Puts a page that is live into a directory, or changes it; its other words are those given by place."""
+    path = os.path.join(log.path, pages.NAME)
+    if not os.path.exists(path):
+        log.write(pages.NAME, bytes(pages.PAGE_BYTES))
+    with open(path, "r+b") as file:
+        told = {**words, pages._MAGIC: pages._MAGIC_WORD}
+        told.update(enumerate(pages._identity(file.fileno()), pages._BOOT_HIGH))
+        for place, word in told.items():
+            file.seek(place * pages.WORD_BYTES)
+            file.write(struct.pack("<Q", word))
+
+
+def page_end(*end):
+    """The words that say that the log ends there."""
+    return {copy + at: word for copy in pages._END_COPIES for at, word in enumerate(end)}
 
 
 def frame(salt, offset, kind, seq, payload=b"", tie=0):

@@ -120,6 +120,28 @@ class Valid(unittest.TestCase):
         self.assertEqual([(part.seq, part.next_seq) for part in found], [(5, 6), (6, 7), (7, 8), (8, 9)])
         self.assertEqual((found[1].offset, found[1].end), (START + 16, START + 48))
 
+    def test_a_number_that_lost_records_cannot_lead_to_ends_no_damage(self):
+        for seq, found in ((6, (START + 48, 6)), (8, (START + 48, 8)), (9, None), (4, None)):
+            frames = frames_of(lambda _: b"?" * 48, single(seq))
+            self.assertEqual(frames.search(START, 5), found, seq)
+
+
+class Slots(unittest.TestCase):
+    def test_a_slot_in_the_other_block_is_damage(self):
+        _, data = example()
+        blocks = [data[:layout.BLOCK_BYTES], data[layout.BLOCK_BYTES:layout.HEADER_BYTES]]
+        self.assertEqual(layout.decode_slots(blocks, SALT).newest.counter, 2)
+        self.assertEqual(layout.decode_slots(blocks[::-1], SALT), (None, False))
+
+    def test_a_log_whose_older_slot_is_rotten_is_not_called_clean(self):
+        name, data = example()
+        rotten = bytearray(data)
+        rotten[layout.SLOT_PLACES[1] + 8] ^= 1
+        with Directory() as log:
+            log.write(name, rotten)
+            view = maplog.Log(log.path)
+            self.assertEqual((view.is_clean, view.next_seq), (False, 10))
+
 
 if __name__ == "__main__":
     unittest.main()

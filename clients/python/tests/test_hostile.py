@@ -11,7 +11,7 @@ import maplog
 from maplog import format as layout
 from maplog import page as pages
 from maplog.scan import SEARCH_FACTOR, Frames
-from forge import Directory, frame, golden_names, mutate
+from forge import Directory, frame, golden_names, live_page, mutate, page_end
 
 ROUNDS = 500
 SALT = 0x1122334455667788
@@ -63,16 +63,10 @@ class HostileBytes(unittest.TestCase):
         could_be_read = 0
         for _ in range(300):
             with Directory("closed") as log:
-                log.write(pages.NAME, bytes(pages.PAGE_BYTES))
-                path = os.path.join(log.path, pages.NAME)
-                with open(path, "r+b") as file:
-                    identity = pages._identity(file.fileno())
-                    words = [rng.choice((0, 1, 2, 8192, 40, 58, 1 << 63, rng.getrandbits(64))) for _ in range(512)]
-                    words[:7] = (pages._MAGIC_WORD, *identity)
-                    words[pages._DIRECTORY] = 0
-                    end = rng.choice((1, 2, 2, 2, 3)), rng.choice((0, 8, 8192, 9000, 12304, 1 << 63)), rng.choice((0, 50, 58, 70))
-                    words[pages._END_TURN + 1:pages._END_TURN + 7] = end * 2
-                    file.write(struct.pack("<512Q", *words))
+                words = {at: rng.choice((0, 1, 2, 8192, 40, 58, 1 << 63, rng.getrandbits(64))) for at in range(512)}
+                offset, seq = rng.choice((0, 8, 8192, 9000, 12304, 1 << 63)), rng.choice((0, 50, 58, 70))
+                words.update({pages._DIRECTORY: 0, **page_end(rng.choice((1, 2, 2, 2, 3)), offset, seq)})
+                live_page(log, words)
                 could_be_read += read_out(log.path)
         self.assertGreater(could_be_read, 100)
 
