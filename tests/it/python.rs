@@ -361,7 +361,7 @@ fn a_segment_that_the_live_page_does_not_end_in_yet_does_not_count() {
     let Some(mut scanner) = Scanner::start() else { return };
     let dir = tempdir();
     let log = open(dir.path()).unwrap();
-    (0..10).for_each(|_| drop(log.append("record").unwrap()));
+    log.append_batch(&["record"; 10]).unwrap();
     drop(log);
     let cut = image(dir.path());
     open(cut.path()).unwrap().truncate_from(5).unwrap();
