@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use maplog::{ErrorKind, Log, Retention};
+use maplog::{ErrorKind, Log, Retention, SyncPolicy};
 
 use super::{append, append_durably, expect};
+use crate::strace::{can_trace, traced};
 use crate::support::{SMALL, segments, tempdir};
 
 fn open_with(path: &Path, retention: Retention) -> Log {
@@ -107,4 +108,44 @@ fn stats_tell_what_was_trimmed_and_shares_a_segment_with_others() {
     log.trim_before(250).unwrap();
     let stats = log.stats().unwrap();
     assert!(stats.trimmed < 200 && stats.segments > 1, "{stats:?}");
+}
+
+/// A power cut must not leave a place in front of what was dropped: it is on the disk before the trim is.
+#[test]
+fn a_place_is_synced_before_what_it_lets_go_is_dropped() {
+    if !can_trace() {
+        return;
+    }
+    let home = tempdir();
+    let (log, trace) = (home.path().join("log"), home.path().join("trace"));
+    let calls = ["-o", trace.to_str().unwrap(), "-e", "trace=pwrite64,fdatasync,unlinkat"];
+    let done = traced(&calls, "consumers::space::acknowledges_and_drops", &log).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let lines: Vec<_> = trace.lines().collect();
+    let last = |call: &str, file: &str| {
+        lines.iter().rposition(|line| line.contains(call) && line.contains(file)).unwrap()
+    };
+    let dropped = lines.iter().position(|line| line.contains("unlinkat(") && line.contains(".seg"));
+    let (stored, synced) =
+        (last("pwrite64(", "/consumers/a>"), last("fdatasync(", "/consumers/a>"));
+    let noted = last("pwrite64(", ".seg>");
+    assert!(stored < synced && synced < noted && noted < dropped.unwrap(), "{trace}");
+}
+
+#[test]
+#[ignore = "a child"]
+fn acknowledges_and_drops() {
+    let retention = Retention::default().max_bytes(0).not_past("a", NEVER);
+    let options = Log::options().segment_bytes(SMALL).retention(retention);
+    // SAFETY: only maplog changes the files.
+    let log =
+        unsafe { options.sync(SyncPolicy::Manual).open(std::env::var("LOG").unwrap()) }.unwrap();
+    append_durably(&log, 500);
+    let mut consumer = log.consumer("a").unwrap();
+    expect(&mut consumer, 0..500);
+    consumer.ack(499).unwrap();
+    assert!(log.enforce_retention().unwrap() > 400);
+    // So that dropping it, which syncs, is not what is seen.
+    std::mem::forget((consumer, log));
 }
