@@ -1,0 +1,100 @@
+//! A reader that follows the log all the while, and remembers what it was given.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use maplog::{ErrorKind, Tail};
+
+use super::crew::PATIENCE;
+use super::stop::{Found, broke, loss};
+use super::twin::Twin;
+use crate::open;
+
+/// No end to follow the log to is known yet.
+const FOR_EVER: u64 = u64::MAX;
+
+/// A thread with a tail.
+pub(crate) struct Follower {
+    until: Arc<AtomicU64>,
+    thread: JoinHandle<Found<Vec<(u64, u64)>>>,
+}
+
+impl Follower {
+    /// Follows the log from its first record.
+    pub(crate) fn start(log: &Path) -> Self {
+        let until = Arc::new(AtomicU64::new(FOR_EVER));
+        let (log, end) = (PathBuf::from(log), until.clone());
+        Follower { until, thread: thread::spawn(move || follow(&log, &end)) }
+    }
+
+    /// What it was given must be what is in the log; gives how many records that were.
+    pub(crate) fn finish(self, twin: &Twin) -> Found<u64> {
+        self.until.store(twin.next_seq(), Ordering::Relaxed);
+        let given = match self.thread.join() {
+            Ok(given) => given?,
+            Err(_) => return loss("a tail panicked"),
+        };
+        for (seq, hash) in &given {
+            let sent = twin.record(*seq).map(|bytes| hash_of(&bytes));
+            // Of a worker that died before it could tell, and trimmed before anybody else looked.
+            let nobody_knows = sent.is_none() && *seq < twin.first_seq();
+            if sent != Some(*hash) && !nobody_knows {
+                return loss(format!("a tail was given other bytes as record {seq}"));
+            }
+        }
+        Ok(given.len() as u64)
+    }
+}
+
+fn follow(log: &Path, until: &AtomicU64) -> Found<Vec<(u64, u64)>> {
+    let reader = open::to_read(log).map_err(|error| broke("a reader beside writers", error))?;
+    let mut tail = reader.tail_from(reader.first_seq());
+    let mut given = Vec::new();
+    let mut late = None;
+    loop {
+        let end = until.load(Ordering::Relaxed);
+        if tail.next_seq() >= end {
+            return Ok(given);
+        }
+        if end != FOR_EVER
+            && Instant::now() > *late.get_or_insert_with(|| Instant::now() + PATIENCE)
+        {
+            let seq = tail.next_seq();
+            return loss(format!("a tail waits at {seq} for ever, the log ends at {end}"));
+        }
+        receive(&mut tail, &mut given)?;
+    }
+}
+
+fn receive(tail: &mut Tail, given: &mut Vec<(u64, u64)>) -> Found {
+    let expected = tail.next_seq();
+    match tail.recv_timeout(Duration::from_millis(20)) {
+        Ok(Some(record)) if record.seq() == expected => {
+            given.push((expected, hash_of(record.data())));
+            Ok(())
+        }
+        Ok(Some(record)) => {
+            loss(format!("a tail expected record {expected} and was given {}", record.seq()))
+        }
+        Ok(None) => Ok(()),
+        Err(error) => match (error.kind(), error.seq()) {
+            (ErrorKind::Trimmed, _) => Ok(()),
+            // What it was given of those does not hold any more.
+            (ErrorKind::Rewound, Some(seq)) => {
+                given.retain(|(given, _)| *given < seq);
+                Ok(())
+            }
+            _ => Err(broke(format_args!("a tail at {expected}"), error)),
+        },
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
