@@ -103,7 +103,8 @@ fn batch(frames: &[Frame], index: usize) -> impl Iterator<Item = u64> + '_ {
     let opens = |frame: &Frame| !matches!(frame.what, What::Middle | What::Last);
     let closes = |frame: &Frame| !matches!(frame.what, What::First | What::Middle);
     let start = (0..=index).rev().find(|at| opens(&frames[*at])).unwrap_or(index);
-    let end = (index..frames.len()).find(|at| closes(&frames[*at])).unwrap_or(index);
+    // Of a batch that was cut the last frame is in no share.
+    let end = (index..frames.len()).find(|at| closes(&frames[*at])).unwrap_or(frames.len() - 1);
     frames[start..=end].iter().map(|frame| frame.seq)
 }
 

@@ -8,10 +8,13 @@ use maplog::{Reader, Record};
 
 use super::message::Message;
 use super::plan::{Id, Op, Plan};
-use super::stop::{Found, broke, loss};
+use super::stop::{Found, Stop, broke, loss};
 
 /// The worker of a record that none appended.
 const NOBODY: u32 = u32::MAX;
+
+/// Steps of each worker among which the source of a record is looked for.
+const SEARCHED: u64 = 100_000;
 
 /// What must be in a log, and what may be.
 #[derive(Clone, Debug)]
@@ -197,19 +200,20 @@ impl Twin {
         }
         self.records.resize(next as usize, None);
         let mut seq = first;
+        let mut untold = Vec::new();
         for item in reader {
             let record = item.map_err(|error| broke(format_args!("record {seq}"), error))?;
             in_place(record, seq)?;
             match self.id(seq) {
-                Some(id) => self.equal(seq, record.data(), id)?,
-                None => {
-                    let id = self.find(seq, record.data(), seq == first)?;
-                    self.records[seq as usize] = Some(id);
+                Some(id) => {
+                    self.explain(seq, &mut untold, first)?;
+                    self.equal(seq, record.data(), id)?;
                 }
+                None => untold.push(record.data().to_vec()),
             }
             seq += 1;
         }
-        self.batches_are_whole()?;
+        self.explain(seq, &mut untold, first)?;
         self.counted(seq, next)?;
         // What was trimmed does not come back.
         self.first_seq = first;
@@ -220,37 +224,102 @@ impl Twin {
         Ok(next - first)
     }
 
-    /// Which record of those that were under way when their workers died this is. They stand next to each
-    /// other, and only of the first of the log others may have been trimmed.
-    fn find(&mut self, seq: u64, data: &[u8], is_first: bool) -> Found<Id> {
-        let is_it = |id: Id| {
-            let len = self.plan.lens(id.worker, id.number).get(id.index as usize).copied();
-            len == Some(data.len()) && self.bytes(id) == data
-        };
-        let found = self.under_way.iter().enumerate().find_map(|(at, (id, last))| {
-            let may_be = last.is_none_or(|last| last + 1 == seq);
-            let later = if is_first { 60 } else { 0 };
-            let mut ids = (id.index..=id.index + later).map(|index| Id { index, ..*id });
-            ids.find(|id| may_be && is_it(*id)).map(|id| (at, id))
-        });
-        let Some((at, id)) = found else {
-            return loss(format!("record {seq} ({} bytes) was never sent", data.len()));
-        };
-        self.under_way[at] = (Id { index: id.index + 1, ..id }, Some(seq));
-        Ok(id)
+    /// Finds out what the records before `end`, that nobody told of, are: what was under way when workers
+    /// died.
+    fn explain(&mut self, end: u64, untold: &mut Vec<Vec<u8>>, first: u64) -> Found {
+        let start = end - untold.len() as u64;
+        let (mut under_way, mut ids) = (self.under_way.clone(), Vec::new());
+        if !self.place(untold, start, start == first, &mut under_way, &mut ids) {
+            return self.unexplained(start, untold);
+        }
+        for (seq, id) in (start..).zip(ids) {
+            self.records[seq as usize] = Some(id);
+        }
+        self.under_way = under_way;
+        untold.clear();
+        Ok(())
     }
 
-    /// Of a batch that a worker sent and did not live to tell of, all was found or nothing.
-    fn batches_are_whole(&self) -> Found {
-        for (id, last) in &self.under_way {
-            let Op::Batch(lens) = self.plan.op(id.worker, id.number) else { continue };
-            if let Some(last) = last
-                && (id.index as usize) < lens.len()
-            {
-                return loss(format!("a batch of {} is torn behind record {last}", lens.len()));
+    /// Tries to make the records from `start` on of what was under way. Short records look alike, so it may
+    /// have to try again. The records of one thing stand next to each other; of the first of the log, others may
+    /// have been trimmed.
+    fn place(
+        &self,
+        untold: &[Vec<u8>],
+        start: u64,
+        is_first: bool,
+        under_way: &mut Vec<(Id, Option<u64>)>,
+        ids: &mut Vec<Id>,
+    ) -> bool {
+        let placed = ids.len();
+        let (seq, rest) = (start + placed as u64, &untold[placed..]);
+        if rest.is_empty() {
+            return true;
+        }
+        for at in 0..under_way.len() {
+            let (id, last) = under_way[at];
+            if last.is_some_and(|last| last + 1 != seq) {
+                continue;
+            }
+            let op = self.plan.op(id.worker, id.number);
+            let lens = self.plan.lens(id.worker, id.number);
+            let latest = if is_first && placed == 0 { lens.len() as u32 } else { id.index + 1 };
+            for index in id.index..latest {
+                let of_it = (index..).map(|index| Id { index, ..id }).zip(&lens[index as usize..]);
+                let fits = |((id, len), data): &((Id, &usize), &Vec<u8>)| {
+                    **len == data.len() && self.bytes(*id) == **data
+                };
+                let most = of_it.zip(rest).take_while(fits).count();
+                let is_whole = index as usize + most == lens.len();
+                // A batch is there with its end; a run that its worker did not finish may end anywhere.
+                let least = if matches!(op, Op::Run(_)) { 1 } else { most };
+                if most == 0 || !(is_whole || matches!(op, Op::Run(_))) {
+                    continue;
+                }
+                for count in (least..=most).rev() {
+                    let end = index + count as u32;
+                    ids.extend((index..end).map(|index| Id { index, ..id }));
+                    under_way[at] = (Id { index: end, ..id }, Some(seq + count as u64 - 1));
+                    if self.place(untold, start, is_first, under_way, ids) {
+                        return true;
+                    }
+                    ids.truncate(placed);
+                    under_way[at] = (id, last);
+                }
             }
         }
-        Ok(())
+        false
+    }
+
+    fn unexplained(&self, start: u64, untold: &[Vec<u8>]) -> Found {
+        match untold {
+            [one] => self.not_expected(start, one),
+            all => self.not_expected(start, &all[0]).map_err(|stop| match stop {
+                Stop::Loss(sentence) => {
+                    let end = start + all.len() as u64;
+                    Stop::Loss(format!("records {start}..{end} cannot all be there: {sentence}"))
+                }
+                failure => failure,
+            }),
+        }
+    }
+
+    /// A record that nobody told of and nobody can have been about to send. Looks for who made it, which helps
+    /// to find out why.
+    fn not_expected<T>(&self, seq: u64, data: &[u8]) -> Found<T> {
+        let made_by = |worker, number| {
+            let lens = self.plan.lens(worker, number);
+            let ids = (0..lens.len()).map(|index| Id { worker, number, index: index as u32 });
+            ids.zip(lens)
+                .find(|(id, len)| *len == data.len() && self.plan.payload(*id, *len) == data)
+        };
+        let steps = (0..8).flat_map(|worker| (0..SEARCHED).map(move |number| (worker, number)));
+        let source =
+            match steps.map(|(worker, number)| made_by(worker, number)).find(Option::is_some) {
+                Some(Some((id, _))) => format!("{id:?}, told or known to be gone before"),
+                _ => "nobody, ever".to_owned(),
+            };
+        loss(format!("record {seq} ({} bytes) was not to be there; it is of {source}", data.len()))
     }
 
     /// Compares the log with the first of the twin's records, as many as it has; gives how many.
@@ -292,7 +361,7 @@ impl Twin {
         in_place(record, seq)?;
         match self.id(seq) {
             Some(id) => self.equal(seq, record.data(), id),
-            None => loss(format!("record {seq} ({} bytes) was never sent", record.data().len())),
+            None => self.not_expected(seq, record.data()),
         }
     }
 
@@ -308,6 +377,9 @@ impl Twin {
         let mut sent = self.bytes(id);
         if self.wrong_seq == Some(seq) {
             sent.push(0);
+        }
+        if data == sent {
+            return Ok(());
         }
         let Some(at) = (0..data.len().max(sent.len())).find(|at| data.get(*at) != sent.get(*at))
         else {
