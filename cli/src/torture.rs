@@ -45,7 +45,7 @@ use twin::Lie;
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A directory on the file system to try
+    /// A directory on the file system to try, made if it does not exist
     dir: PathBuf,
     /// For how long, in minutes; 1 if nothing is given
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
@@ -85,7 +85,7 @@ With --json:
 More may be added; what is there keeps its meaning.
 
 Example:
-  maplog torture --seconds 4 .";
+  maplog torture --seconds 4 --seed 7 .";
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let done = match args.role {

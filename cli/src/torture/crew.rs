@@ -105,6 +105,14 @@ impl Hand {
         }
         Ok(self.next + 1)
     }
+
+    fn silent(&mut self) -> Found {
+        match self.child.try_wait()? {
+            // Its end is looked at by who ends it.
+            Some(_) => Ok(()),
+            None => loss(format!("worker {} did nothing for {PATIENCE:?}", self.worker)),
+        }
+    }
 }
 
 impl<'a> Crew<'a> {
@@ -178,16 +186,6 @@ impl<'a> Crew<'a> {
             }
         }
         Ok(())
-    }
-}
-
-impl Hand {
-    fn silent(&mut self) -> Found {
-        match self.child.try_wait()? {
-            // Its end is looked at by who ends it.
-            Some(_) => Ok(()),
-            None => loss(format!("worker {} did nothing for {PATIENCE:?}", self.worker)),
-        }
     }
 }
 

@@ -52,7 +52,7 @@ fn lives_of(round: &mut Round, workers: u32, lives: usize) -> Found {
         let mut crew = Crew::new(&log, round.kind, round.seed);
         (steps, end) = live(round, &mut crew, &mut twin, &steps)?;
         round.lie_to(&mut twin);
-        let _taken_over = settle(round, &log, &mut twin, witness.as_ref(), end)?;
+        settle(round, &log, &mut twin, witness.as_ref(), end)?;
     }
     witness.map(close_log).transpose()?;
     round.tally.compared += follower.finish(&twin)?;
@@ -139,25 +139,24 @@ fn count_drops(round: &mut Round, twin: &mut Twin) {
 }
 
 /// Compares all of the log with its twin: as a reader finds it, and as it is when it was taken over from
-/// the dead, or opened again. Gives false if that is left to who comes next.
+/// the dead, or opened again. Sometimes that is left to the workers of the next life.
 fn settle(
     round: &mut Round,
     path: &Path,
     twin: &mut Twin,
     witness: Option<&Log>,
     end: End,
-) -> Found<bool> {
+) -> Found {
     if let Some(log) = witness {
         // What the dead had published and not told of is found by who takes the lock from them.
         drop(log.writer().map_err(|error| broke("taking over", error))?);
-        taken_over(round, path, twin, log)?;
-        return Ok(true);
+        return taken_over(round, path, twin, log);
     }
     if twin.knows_its_end() {
         round.tally.compared += twin.settle(&read_log(path)?, false)?;
     }
     if round.kind == Kind::Crew && round.rng.u8(..3) > 0 {
-        return Ok(false);
+        return Ok(());
     }
     let log = open_log(path, &twin.plan)?;
     let recovery = log.recovery().clone();
@@ -166,8 +165,7 @@ fn settle(
         return loss(format!("only processes ended, {end:?}, and opening found {recovery:?}"));
     }
     taken_over(round, path, twin, &log)?;
-    close_log(log)?;
-    Ok(true)
+    close_log(log)
 }
 
 /// Somebody alive has the log open.

@@ -2,19 +2,18 @@
 //!
 //! Does not know: how anything is written, what was done to it.
 
-use std::collections::BTreeSet;
+mod untold;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use maplog::{Reader, Record};
 
 use super::message::Message;
 use super::plan::{Id, Op, Plan};
-use super::stop::{Found, Stop, broke, loss};
+use super::stop::{Found, broke, loss};
 
 /// The worker of a record that none appended.
 const NOBODY: u32 = u32::MAX;
-
-/// Steps of each worker among which the source of a record is looked for.
-const SEARCHED: u64 = 100_000;
 
 /// What must be in a log, and what may be.
 #[derive(Clone, Debug)]
@@ -41,6 +40,8 @@ pub(crate) struct Twin {
     pub(crate) appended: u64,
     /// Cuts and trims that were begun.
     pub(crate) drops: (u64, u64),
+    /// What each worker was told last.
+    last: BTreeMap<u32, u64>,
     /// What was not a worker's.
     own: Vec<Vec<u8>>,
     /// A byte of this record is remembered wrong: for trying the torture itself.
@@ -61,6 +62,7 @@ impl Twin {
             cuts: BTreeSet::new(),
             appended: 0,
             drops: (0, 0),
+            last: BTreeMap::new(),
             own: Vec::new(),
             wrong_seq: None,
         }
@@ -123,6 +125,15 @@ impl Twin {
             // Of a worker who is alone.
             let next = self.next_seq();
             return loss(format!("record {next} is the next, but an append gave {seq}"));
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        if let Some(last) = self.last.insert(worker, seq)
+            && last > seq
+            && !self.plan.cuts
+        {
+            return loss(format!("worker {worker} appended record {last}, and then {seq}"));
         }
         if self.records.len() < end {
             self.records.resize(end, None);
@@ -198,6 +209,10 @@ impl Twin {
         if next < self.next_seq() {
             return loss(format!("records {next}..{} were appended and are gone", self.next_seq()));
         }
+        if reader.durable_seq() < self.durable {
+            let (now, told) = (reader.durable_seq(), self.durable);
+            return loss(format!("the log was durable to {told}, and now to {now}"));
+        }
         self.records.resize(next as usize, None);
         let mut seq = first;
         let mut untold = Vec::new();
@@ -222,104 +237,6 @@ impl Twin {
             self.may_begin_at = first;
         }
         Ok(next - first)
-    }
-
-    /// Finds out what the records before `end`, that nobody told of, are: what was under way when workers
-    /// died.
-    fn explain(&mut self, end: u64, untold: &mut Vec<Vec<u8>>, first: u64) -> Found {
-        let start = end - untold.len() as u64;
-        let (mut under_way, mut ids) = (self.under_way.clone(), Vec::new());
-        if !self.place(untold, start, start == first, &mut under_way, &mut ids) {
-            return self.unexplained(start, untold);
-        }
-        for (seq, id) in (start..).zip(ids) {
-            self.records[seq as usize] = Some(id);
-        }
-        self.under_way = under_way;
-        untold.clear();
-        Ok(())
-    }
-
-    /// Tries to make the records from `start` on of what was under way. Short records look alike, so it may
-    /// have to try again. The records of one thing stand next to each other; of the first of the log, others may
-    /// have been trimmed.
-    fn place(
-        &self,
-        untold: &[Vec<u8>],
-        start: u64,
-        is_first: bool,
-        under_way: &mut Vec<(Id, Option<u64>)>,
-        ids: &mut Vec<Id>,
-    ) -> bool {
-        let placed = ids.len();
-        let (seq, rest) = (start + placed as u64, &untold[placed..]);
-        if rest.is_empty() {
-            return true;
-        }
-        for at in 0..under_way.len() {
-            let (id, last) = under_way[at];
-            if last.is_some_and(|last| last + 1 != seq) {
-                continue;
-            }
-            let op = self.plan.op(id.worker, id.number);
-            let lens = self.plan.lens(id.worker, id.number);
-            let latest = if is_first && placed == 0 { lens.len() as u32 } else { id.index + 1 };
-            for index in id.index..latest {
-                let of_it = (index..).map(|index| Id { index, ..id }).zip(&lens[index as usize..]);
-                let fits = |((id, len), data): &((Id, &usize), &Vec<u8>)| {
-                    **len == data.len() && self.bytes(*id) == **data
-                };
-                let most = of_it.zip(rest).take_while(fits).count();
-                let is_whole = index as usize + most == lens.len();
-                // A batch is there with its end; a run that its worker did not finish may end anywhere.
-                let least = if matches!(op, Op::Run(_)) { 1 } else { most };
-                if most == 0 || !(is_whole || matches!(op, Op::Run(_))) {
-                    continue;
-                }
-                for count in (least..=most).rev() {
-                    let end = index + count as u32;
-                    ids.extend((index..end).map(|index| Id { index, ..id }));
-                    under_way[at] = (Id { index: end, ..id }, Some(seq + count as u64 - 1));
-                    if self.place(untold, start, is_first, under_way, ids) {
-                        return true;
-                    }
-                    ids.truncate(placed);
-                    under_way[at] = (id, last);
-                }
-            }
-        }
-        false
-    }
-
-    fn unexplained(&self, start: u64, untold: &[Vec<u8>]) -> Found {
-        match untold {
-            [one] => self.not_expected(start, one),
-            all => self.not_expected(start, &all[0]).map_err(|stop| match stop {
-                Stop::Loss(sentence) => {
-                    let end = start + all.len() as u64;
-                    Stop::Loss(format!("records {start}..{end} cannot all be there: {sentence}"))
-                }
-                failure => failure,
-            }),
-        }
-    }
-
-    /// A record that nobody told of and nobody can have been about to send. Looks for who made it, which helps
-    /// to find out why.
-    fn not_expected<T>(&self, seq: u64, data: &[u8]) -> Found<T> {
-        let made_by = |worker, number| {
-            let lens = self.plan.lens(worker, number);
-            let ids = (0..lens.len()).map(|index| Id { worker, number, index: index as u32 });
-            ids.zip(lens)
-                .find(|(id, len)| *len == data.len() && self.plan.payload(*id, *len) == data)
-        };
-        let steps = (0..8).flat_map(|worker| (0..SEARCHED).map(move |number| (worker, number)));
-        let source =
-            match steps.map(|(worker, number)| made_by(worker, number)).find(Option::is_some) {
-                Some(Some((id, _))) => format!("{id:?}, told or known to be gone before"),
-                _ => "nobody, ever".to_owned(),
-            };
-        loss(format!("record {seq} ({} bytes) was not to be there; it is of {source}", data.len()))
     }
 
     /// Compares the log with the first of the twin's records, as many as it has; gives how many.
