@@ -51,10 +51,11 @@ impl Follower {
 }
 
 fn follow(log: &Path, until: &AtomicU64) -> Found<Vec<(u64, u64)>> {
-    let reader = open::to_read(log).map_err(|error| broke("a reader beside writers", error))?;
+    let mut reader = open::to_read(log).map_err(|error| broke("a reader beside writers", error))?;
     let mut tail = reader.tail_from(reader.first_seq());
     let mut given = Vec::new();
     let mut late = None;
+    let mut told = "none".to_owned();
     loop {
         let end = until.load(Ordering::Relaxed);
         if tail.next_seq() >= end {
@@ -64,13 +65,17 @@ fn follow(log: &Path, until: &AtomicU64) -> Found<Vec<(u64, u64)>> {
             && Instant::now() > *late.get_or_insert_with(|| Instant::now() + PATIENCE)
         {
             let seq = tail.next_seq();
-            return loss(format!("a tail waits at {seq} for ever, the log ends at {end}"));
+            reader.refresh().map_err(|error| broke("a reader beside writers", error))?;
+            let first = reader.first_seq();
+            return loss(format!(
+                "a tail waits at {seq} for ever, the log is {first}..{end}; its last error: {told}"
+            ));
         }
-        receive(&mut tail, &mut given)?;
+        receive(&mut tail, &mut given, &mut told)?;
     }
 }
 
-fn receive(tail: &mut Tail, given: &mut Vec<(u64, u64)>) -> Found {
+fn receive(tail: &mut Tail, given: &mut Vec<(u64, u64)>, told: &mut String) -> Found {
     let expected = tail.next_seq();
     match tail.recv_timeout(Duration::from_millis(20)) {
         Ok(Some(record)) if record.seq() == expected => {
@@ -81,15 +86,18 @@ fn receive(tail: &mut Tail, given: &mut Vec<(u64, u64)>) -> Found {
             loss(format!("a tail expected record {expected} and was given {}", record.seq()))
         }
         Ok(None) => Ok(()),
-        Err(error) => match (error.kind(), error.seq()) {
-            (ErrorKind::Trimmed, _) => Ok(()),
-            // What it was given of those does not hold any more.
-            (ErrorKind::Rewound, Some(seq)) => {
-                given.retain(|(given, _)| *given < seq);
-                Ok(())
+        Err(error) => {
+            *told = error.to_string();
+            match (error.kind(), error.seq()) {
+                (ErrorKind::Trimmed, _) => Ok(()),
+                // What it was given of those does not hold any more.
+                (ErrorKind::Rewound, Some(seq)) => {
+                    given.retain(|(given, _)| *given < seq);
+                    Ok(())
+                }
+                _ => Err(broke(format_args!("a tail at {expected}"), error)),
             }
-            _ => Err(broke(format_args!("a tail at {expected}"), error)),
-        },
+        }
     }
 }
 
