@@ -25,10 +25,10 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Follows the log from its first record.
-    pub(crate) fn start(log: &Path) -> Self {
+    pub(crate) fn start(log: &Path, may_be_cut: bool) -> Self {
         let until = Arc::new(AtomicU64::new(FOR_EVER));
         let (log, end) = (PathBuf::from(log), until.clone());
-        Follower { until, thread: thread::spawn(move || follow(&log, &end)) }
+        Follower { until, thread: thread::spawn(move || follow(&log, &end, may_be_cut)) }
     }
 
     /// What it was given must be what is in the log; gives how many records that were.
@@ -50,53 +50,73 @@ impl Follower {
     }
 }
 
-fn follow(log: &Path, until: &AtomicU64) -> Found<Vec<(u64, u64)>> {
+/// What a tail was given, and what became of it.
+struct Given {
+    /// Numbers, and what stands for the bytes.
+    records: Vec<(u64, u64)>,
+    /// The log may be cut, so that some of them do not hold any more.
+    may_be_cut: bool,
+    /// The last error, if there was one.
+    told: String,
+    /// The longest that a call took.
+    longest: Duration,
+    /// Calls since the end was known.
+    calls: u64,
+}
+
+fn follow(log: &Path, until: &AtomicU64, may_be_cut: bool) -> Found<Vec<(u64, u64)>> {
     let mut reader = open::to_read(log).map_err(|error| broke("a reader beside writers", error))?;
     let mut tail = reader.tail_from(reader.first_seq());
-    let mut given = Vec::new();
-    let mut late = None;
-    let mut told = "none".to_owned();
+    let (told, longest) = ("none".to_owned(), Duration::ZERO);
+    let mut given = Given { records: Vec::new(), may_be_cut, told, longest, calls: 0 };
+    let mut known = None;
     loop {
         let end = until.load(Ordering::Relaxed);
         if tail.next_seq() >= end {
-            return Ok(given);
+            return Ok(given.records);
         }
-        if end != FOR_EVER
-            && Instant::now() > *late.get_or_insert_with(|| Instant::now() + PATIENCE)
-        {
-            let seq = tail.next_seq();
-            reader.refresh().map_err(|error| broke("a reader beside writers", error))?;
-            let first = reader.first_seq();
-            return loss(format!(
-                "a tail waits at {seq} for ever, the log is {first}..{end}; its last error: {told}"
-            ));
+        if end != FOR_EVER {
+            given.calls += 1;
+            if known.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                let Given { told, longest, calls, .. } = given;
+                let seq = tail.next_seq();
+                reader.refresh().map_err(|error| broke("a reader beside writers", error))?;
+                let first = reader.first_seq();
+                return loss(format!(
+                    "a tail waits at {seq} for ever, the log is {first}..{end}; it was asked \
+                     {calls} times in {PATIENCE:?}, the longest call took {longest:?}, its last error: {told}"
+                ));
+            }
         }
-        receive(&mut tail, &mut given, &mut told)?;
+        let start = Instant::now();
+        given.receive(&mut tail)?;
+        given.longest = given.longest.max(start.elapsed());
     }
 }
 
-fn receive(tail: &mut Tail, given: &mut Vec<(u64, u64)>, told: &mut String) -> Found {
-    let expected = tail.next_seq();
-    match tail.recv_timeout(Duration::from_millis(20)) {
-        Ok(Some(record)) if record.seq() == expected => {
-            given.push((expected, hash_of(record.data())));
-            Ok(())
-        }
-        Ok(Some(record)) => {
-            loss(format!("a tail expected record {expected} and was given {}", record.seq()))
-        }
-        Ok(None) => Ok(()),
-        Err(error) => {
-            *told = error.to_string();
-            match (error.kind(), error.seq()) {
-                (ErrorKind::Trimmed, _) => Ok(()),
-                // What it was given of those does not hold any more.
-                (ErrorKind::Rewound, Some(seq)) => {
-                    given.retain(|(given, _)| *given < seq);
-                    Ok(())
-                }
-                _ => Err(broke(format_args!("a tail at {expected}"), error)),
+impl Given {
+    fn receive(&mut self, tail: &mut Tail) -> Found {
+        let expected = tail.next_seq();
+        let error = match tail.recv_timeout(Duration::from_millis(20)) {
+            Ok(Some(record)) if record.seq() == expected => {
+                self.records.push((expected, hash_of(record.data())));
+                return Ok(());
             }
+            Ok(Some(record)) => {
+                let seq = record.seq();
+                return loss(format!("a tail expected record {expected} and was given {seq}"));
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => error,
+        };
+        self.told = error.to_string();
+        match (error.kind(), error.seq()) {
+            (ErrorKind::Trimmed, _) => Ok(()),
+            (ErrorKind::Rewound, Some(seq)) if self.may_be_cut => {
+                self.records.retain(|(given, _)| *given < seq);
+                Ok(())
+            }
+            _ => Err(broke(format_args!("a tail at {expected}"), error)),
         }
     }
 }

@@ -42,7 +42,7 @@ fn lives_of(round: &mut Round, workers: u32, lives: usize) -> Found {
     let mut twin = Twin::new(round.plan());
     // Somebody who sees the others die, or nobody: then who comes next recovers the log.
     let mut witness = Some(open_log(&log, &round.plan())?);
-    let follower = Follower::start(&log);
+    let follower = Follower::start(&log, twin.plan.cuts);
     let mut steps: Vec<(u32, u64)> = (0..workers).map(|worker| (worker, 0)).collect();
     let mut end = End::Killed;
     for _ in 0..lives {
