@@ -17,6 +17,9 @@ use super::{Kind, flips, images, tails};
 /// Of a log's files.
 const LARGE_BYTES: usize = 8 << 20;
 
+/// A worker who did nothing before.
+const NEWCOMER: u32 = 7;
+
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -58,7 +61,7 @@ fn lives_of(round: &mut Round, workers: u32, lives: usize) -> Found {
     round.tally.compared += follower.finish(&twin)?;
     is_intact(&log)?;
     round.tally.appended += twin.appended;
-    harm(round, &log, &twin, end == End::Closed)
+    harm(round, &log, &mut twin, end == End::Closed)
 }
 
 /// One life; gives where each worker goes on.
@@ -204,7 +207,7 @@ fn spot_checks(round: &mut Round, log: &Log, twin: &Twin) -> Found {
 }
 
 /// What disks do to the files of a log that nobody has open.
-fn harm(round: &mut Round, log: &Path, twin: &Twin, was_closed: bool) -> Found {
+fn harm(round: &mut Round, log: &Path, twin: &mut Twin, was_closed: bool) -> Found {
     let files = images::read(log)?;
     let bytes: usize = files.values().map(Vec::len).sum();
     // A copy of a large log is work for the disk, and shows no more than one of a small one.
@@ -213,5 +216,19 @@ fn harm(round: &mut Round, log: &Path, twin: &Twin, was_closed: bool) -> Found {
         flips::in_copy(round, &files, twin, was_closed)?;
         tails::cut_copy(round, log, &files, twin)?;
     }
-    flips::in_place(round, log, &files, twin)
+    if round.kind == Kind::Crew {
+        opens_and_dies(round, log, twin)?;
+    }
+    flips::in_place(round, log, &images::read(log)?, twin)
+}
+
+/// Somebody opens the log, perhaps appends a little, and dies: so that the page is live and says where the
+/// log ends, whatever the last one was doing when it died.
+fn opens_and_dies(round: &mut Round, log: &Path, twin: &mut Twin) -> Found {
+    round.trying(Fault::AllKilled);
+    let mut crew = Crew::new(log, round.kind, round.seed);
+    crew.start(NEWCOMER, 0)?;
+    crew.all_go_on(twin)?;
+    crew.kill_all(twin)?;
+    twin.settle(&read_log(log)?, false).map(drop)
 }
