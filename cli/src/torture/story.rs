@@ -208,6 +208,9 @@ fn spot_checks(round: &mut Round, log: &Log, twin: &Twin) -> Found {
 
 /// What disks do to the files of a log that nobody has open.
 fn harm(round: &mut Round, log: &Path, twin: &mut Twin, was_closed: bool) -> Found {
+    if round.kind == Kind::Crew && !was_closed {
+        opens_and_dies(round, log, twin)?;
+    }
     let files = images::read(log)?;
     let bytes: usize = files.values().map(Vec::len).sum();
     // A copy of a large log is work for the disk, and shows no more than one of a small one.
@@ -216,14 +219,11 @@ fn harm(round: &mut Round, log: &Path, twin: &mut Twin, was_closed: bool) -> Fou
         flips::in_copy(round, &files, twin, was_closed)?;
         tails::cut_copy(round, log, &files, twin)?;
     }
-    if round.kind == Kind::Crew {
-        opens_and_dies(round, log, twin)?;
-    }
-    flips::in_place(round, log, &images::read(log)?, twin)
+    flips::in_place(round, log, &files, twin)
 }
 
-/// Somebody opens the log, perhaps appends a little, and dies: so that the page is live and says where the
-/// log ends, whatever the last one was doing when it died.
+/// Somebody opens the log, perhaps appends a little, and dies. Then the page says where the log ends and how
+/// far it is durable; the last ones may have died while they opened it, when it does not yet.
 fn opens_and_dies(round: &mut Round, log: &Path, twin: &mut Twin) -> Found {
     round.trying(Fault::AllKilled);
     let mut crew = Crew::new(log, round.kind, round.seed);
