@@ -13,6 +13,7 @@ mod repair;
 mod stat;
 mod tail;
 mod text;
+mod torture;
 mod verify;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ enum Command {
     Stat(stat::Args),
     Verify(verify::Args),
     Repair(repair::Args),
+    Torture(torture::Args),
 }
 
 /// What a command that did its work found.
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => stat::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Repair(args) => repair::run(&args),
+        Command::Torture(args) => torture::run(&args),
     };
     match done {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

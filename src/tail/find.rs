@@ -160,8 +160,13 @@ impl Tail {
                 self.cursor = Some(cursor);
                 Ok(true)
             }
-            // It was unlinked since the view was taken.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            // It was unlinked since the view was taken: a new one says where to go on.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::NotFound | ErrorKind::Trimmed | ErrorKind::Rewound
+                ) =>
+            {
                 if self.refresh()? {
                     Ok(true)
                 } else {

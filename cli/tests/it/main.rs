@@ -11,4 +11,5 @@ mod repairing;
 mod round_trip;
 mod support;
 mod tail;
+mod torture;
 mod verifying;

@@ -250,3 +250,27 @@ fn a_missing_segment_is_reported_and_passed() {
     expect(&mut tail, lost.end..300);
     let _: &Log = &open(home.path()).unwrap();
 }
+
+/// It stands between two segments when the next one goes: the error moves it on, and comes once.
+#[test]
+fn a_tail_whose_next_segment_was_trimmed_goes_on_at_the_first_left() {
+    let home = tempdir();
+    // SAFETY: nobody else changes the files of this log.
+    #[allow(unsafe_code)]
+    let log = unsafe { Log::options().segment_bytes(16 << 10).open(home.path()) }.unwrap();
+    append(&log, 2000);
+    let second: u64 = {
+        let names = segments(home.path());
+        let name = names[1].file_name().unwrap().to_str().unwrap();
+        name.split_once('-').unwrap().0.parse().unwrap()
+    };
+    let mut tails = [log.reader(), read(home.path()).unwrap()].map(|reader| reader.tail_from(0));
+    tails.iter_mut().for_each(|tail| expect(tail, 0..second));
+    assert_eq!(log.trim_before(1900).unwrap(), 1900);
+    for tail in &mut tails {
+        let error = tail.try_recv().unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::Trimmed, Some(1900)), "{error}");
+        assert_eq!(tail.next_seq(), 1900);
+        expect(tail, 1900..2000);
+    }
+}
