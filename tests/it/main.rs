@@ -24,6 +24,7 @@ mod kill;
 mod kinds;
 mod many;
 mod policies;
+mod python;
 mod raft;
 mod repair;
 mod retention;
