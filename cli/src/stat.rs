@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use crate::text::{Grouped, say};
 use crate::{Failure, Outcome, open};
 
@@ -11,6 +13,9 @@ use crate::{Failure, Outcome, open};
 pub(crate) struct Args {
     /// The log's directory
     log: PathBuf,
+    /// Write one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -27,6 +32,17 @@ Example:
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let reader = open::to_read(&args.log)?;
     let stats = reader.stats()?;
+    if args.json {
+        let object = json!({
+            "log": args.log.to_string_lossy(),
+            "records": reader.len(),
+            "first_seq": stats.first_seq,
+            "next_seq": stats.next_seq,
+            "durable_seq": stats.durable_seq,
+            "bytes": stats.bytes,
+        });
+        return say(&format!("{object}\n")).map(|()| Outcome::Fine);
+    }
     let text = format!(
         "log       {}\nrecords   {}\nfirst     {}\nnext      {}\ndurable   {}\nsegments  {}\nbytes     {}\n",
         reader.path().display(),

@@ -3,6 +3,7 @@
 
 mod appending;
 mod damage;
+mod forms;
 mod help;
 mod pipes;
 mod reading;

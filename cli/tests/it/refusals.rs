@@ -98,7 +98,7 @@ fn segment_sizes_that_make_no_sense_are_usage_errors() {
         assert!(ran.stderr.contains("expected bytes, as 65536, 64K, 16M or 1G"), "{}", ran.stderr);
     }
     let ran = here.run(&["append", "log", "--segment-size", "1K"]);
-    ran.assert_refused(2, "is 1024, expected 16384 to 17179869184; give another --segment-size");
+    ran.assert_refused(2, "is 1024, expected 16384 to 17179869184; give another value");
     assert_eq!(here.names(""), [""; 0]);
 }
 
