@@ -21,7 +21,9 @@ mod summary;
 mod tail;
 mod taking;
 mod text;
+mod trim;
 mod verify;
+mod who;
 
 use std::process::ExitCode;
 
@@ -60,6 +62,7 @@ enum Command {
     Stat(stat::Args),
     Verify(verify::Args),
     Repair(repair::Args),
+    Trim(trim::Args),
     Export(export::Args),
     Import(import::Args),
 }
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => (args.json, stat::run(&args)),
         Command::Verify(args) => (args.json, verify::run(&args)),
         Command::Repair(args) => (args.json, repair::run(&args)),
+        Command::Trim(args) => (args.json, trim::run(&args)),
         Command::Export(args) => (args.json, export::run(&args)),
         Command::Import(args) => (args.json, import::run(&args)),
     };

@@ -65,11 +65,16 @@ impl Selection {
 }
 
 pub(crate) fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
-    let (first, next) = (reader.first_seq(), reader.next_seq());
+    let first = reader.first_seq();
     if from < first {
         let text = format!("record {from} is gone; the first that is left is {first}");
         return Err(Failure::of(ErrorKind::Trimmed, text));
     }
+    check_not_past_end(reader, from)
+}
+
+pub(crate) fn check_not_past_end(reader: &Reader, from: u64) -> Result<(), Failure> {
+    let next = reader.next_seq();
     if from > next {
         let text = format!("record {from} does not exist yet; the next is {next}");
         return Err(Failure::of(ErrorKind::OutOfRange, text));

@@ -78,6 +78,22 @@ fn the_examples_do_what_they_show() {
 }
 
 #[test]
+fn the_examples_of_trimming_do_what_they_show() {
+    let trim = run(example(&help(&["trim"])));
+    let lines: Vec<_> = trim.lines().skip(1).collect();
+    assert_eq!(
+        lines[0],
+        "dropped 100 records (0..100), freed 0 segments, 0 bytes; left are 100..5000"
+    );
+    assert!(
+        lines[1].starts_with("dropped 3,948 records (100..4048), freed 16 segments, "),
+        "{trim}"
+    );
+    assert!(lines[2].starts_with("{\"dropped\":506,\"first_seq\":4554,"), "{trim}");
+    assert_eq!(lines[3..], ["4555"]);
+}
+
+#[test]
 fn the_examples_of_carrying_records_elsewhere_do_what_they_show() {
     let export = run(example(&help(&["export"])));
     let lines: Vec<_> = export.lines().skip(1).collect();

@@ -10,6 +10,8 @@ mod reading;
 mod refusals;
 mod repairing;
 mod round_trip;
+mod stat;
 mod support;
 mod tail;
+mod trimming;
 mod verifying;
