@@ -5,12 +5,14 @@
 
 mod append;
 mod cat;
+mod completions;
 mod export;
 mod failure;
 mod feed;
 mod form;
 mod get;
 mod import;
+mod man;
 mod open;
 mod output;
 mod progress;
@@ -65,6 +67,8 @@ enum Command {
     Trim(trim::Args),
     Export(export::Args),
     Import(import::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// What a command that did its work found.
@@ -86,6 +90,8 @@ fn main() -> ExitCode {
         Command::Trim(args) => (args.json, trim::run(&args)),
         Command::Export(args) => (args.json, export::run(&args)),
         Command::Import(args) => (args.json, import::run(&args)),
+        Command::Completions(args) => (false, completions::run(&args)),
+        Command::Man(args) => (false, man::run(&args)),
     };
     match done {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,

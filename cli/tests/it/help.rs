@@ -141,3 +141,53 @@ fn every_help_tells_the_exit_codes_and_the_short_one_is_the_same_example() {
         assert!(help.contains(" 1 damage was found") || help.contains(" 1 records are damaged"));
     }
 }
+
+#[test]
+fn every_command_has_a_page_that_man_can_show() {
+    for command in [vec![String::new()], commands()].concat() {
+        let args: &[&str] = if command.is_empty() { &["man"] } else { &["man", &command] };
+        let here = Scratch::new();
+        let ran = here.run(args);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        let name = format!("maplog {command}");
+        let title = format!(".TH {} 1 ", name.trim_end().replace(' ', "-"));
+        assert!(ran.text().contains(&title), "{}", ran.text());
+        here.write("page", &ran.stdout);
+        let mut groff = Command::new("groff");
+        groff.args(["-man", "-Tascii", "-P-cbou", "-ww", "page"]).current_dir(here.path());
+        let Ok(shown) = groff.output() else {
+            eprintln!("skipped: needs `groff` to format the page");
+            return;
+        };
+        let shown = Ran::from(shown);
+        assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{command}");
+        let help = if command.is_empty() { help(&[]) } else { help(&[&command]) };
+        // The example stands there line by line.
+        let shown = shown.text();
+        for line in example(&help).lines() {
+            assert!(shown.contains(line.trim()), "{line:?} in {shown}");
+        }
+    }
+    Scratch::new().run(&["man", "none"]).assert_refused(2, "no command none; see `maplog --help`");
+}
+
+#[test]
+fn every_shell_gets_completions_that_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let here = Scratch::new();
+        let ran = here.run(&["completions", shell]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        let script = ran.text();
+        for command in commands() {
+            assert!(script.contains(&command), "{command} for {shell}");
+        }
+    }
+    // bash reads its own without complaint, and completes by it.
+    let here = Scratch::new();
+    here.write("completions", here.run(&["completions", "bash"]).stdout);
+    let mut bash = Command::new("bash");
+    let line = "set -eu; . ./completions; COMP_WORDS=(maplog ver) COMP_CWORD=1; _maplog maplog ver maplog; \
+                echo \"${COMPREPLY[@]}\"";
+    let ran = Ran::from(bash.args(["-c", line]).current_dir(here.path()).output().unwrap());
+    assert_eq!((ran.code, ran.text().as_str()), (Some(0), "verify\n"), "{}", ran.stderr);
+}
