@@ -4,6 +4,7 @@
 //! Uses the public API of the library only. One file for each command.
 
 mod append;
+mod bench;
 mod cat;
 mod completions;
 mod export;
@@ -67,6 +68,7 @@ enum Command {
     Trim(trim::Args),
     Export(export::Args),
     Import(import::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Command::Trim(args) => (args.json, trim::run(&args)),
         Command::Export(args) => (args.json, export::run(&args)),
         Command::Import(args) => (args.json, import::run(&args)),
+        Command::Bench(args) => (args.json, bench::run(&args)),
         Command::Completions(args) => (false, completions::run(&args)),
         Command::Man(args) => (false, man::run(&args)),
     };

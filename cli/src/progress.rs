@@ -42,6 +42,11 @@ impl Progress {
         Self::new(total, "{bar:40} {human_pos} of {human_len} records, {eta} left")
     }
 
+    /// Of steps.
+    pub(crate) fn steps(total: u64) -> Self {
+        Self::new(total, "{bar:40} {pos} of {len}, {elapsed}")
+    }
+
     fn new(total: u64, template: &str) -> Self {
         if !stderr().is_terminal() {
             return Self::none();

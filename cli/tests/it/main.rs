@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::print_stderr)]
 
 mod appending;
+mod bench;
 mod damage;
 mod forms;
 mod help;
