@@ -41,7 +41,13 @@ impl Failure {
 
     /// For a failure of the system with `what`.
     pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
-        Failure::of(ErrorKind::Io, format!("{what}: {error}"))
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            io::ErrorKind::StorageFull => ErrorKind::StorageFull,
+            _ => ErrorKind::Io,
+        };
+        Failure::of(kind, format!("{what}: {error}"))
     }
 
     /// The same failure, with where it happened before it.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use maplog::ErrorKind;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -24,16 +23,8 @@ impl Place {
     pub(super) fn make(dir: &Path) -> Result<Self, Failure> {
         let path = dir.join(format!("maplog-bench-{}", std::process::id()));
         let fault = |error: std::io::Error| {
-            let kind = match error.kind() {
-                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-                std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-                _ => ErrorKind::Io,
-            };
-            let text = format!(
-                "{}: {error}; name a directory that this user may write to",
-                path.display()
-            );
-            Failure::of(kind, text)
+            Failure::io(path.display(), &error)
+                .after("name a directory that this user may write to")
         };
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(fault)?;
         fs::create_dir(&path).map_err(fault)?;

@@ -4,6 +4,8 @@
 mod appending;
 mod bench;
 mod damage;
+mod disk;
+mod failures;
 mod forms;
 mod help;
 mod pipes;
