@@ -16,5 +16,6 @@ mod round_trip;
 mod stat;
 mod support;
 mod tail;
+mod terminal;
 mod trimming;
 mod verifying;
