@@ -25,6 +25,7 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
+It tells:
   first, next   sequence numbers: of the first record, and of the one appended next
   durable       every record below it survives a power cut
   bytes         of the segment files, with what is allocated ahead

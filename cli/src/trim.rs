@@ -14,7 +14,7 @@ use crate::{Failure, Outcome, open};
 ///
 /// --before is exact. The other limits drop whole segments, and never the one that appends go to: up to a
 /// segment more is kept than they say. Of several the one that drops most counts. Others may append and
-/// read meanwhile; what they hold of dropped records stays readable to them.
+/// read meanwhile; what they hold of dropped records stays readable to them. Consumers are not waited for.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
