@@ -46,6 +46,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit status: 0 all is well, 1 damage was found, 2 wrong usage or an error; the same for every command.
+One that is interrupted ends by that signal, to a shell 130, and the log is whole.
 
 With --json a command writes objects, one a line, and last of all, if it fails,
   {\"error\":{\"kind\":\"...\",\"message\":\"...\"}}
