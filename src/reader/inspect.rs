@@ -32,11 +32,11 @@ pub struct SegmentStat {
     /// last of its share; of a batch, all. The others are waste: allocated ahead, left over at its
     /// end, cut, or trimmed. `None` if damage hides where those records stand.
     pub used_bytes: Option<u64>,
-    /// When it was made, by the clock of the process that made it; `None` if its header is damaged.
+    /// When it was made, by the clock of the process that made it; `None` if its header cannot be read.
     pub created: Option<SystemTime>,
-    /// Why it was made; `None` if its header is damaged.
+    /// Why it was made; `None` if its header cannot be read.
     pub reason: Option<SegmentReason>,
-    /// The epoch it was made in; `None` if its header is damaged.
+    /// The epoch it was made in; `None` if its header cannot be read.
     pub epoch: Option<u64>,
     /// Every record below it was durable when this was last noted in the file, which is now and then
     /// while the log ends there; `None` if neither note is whole. See [`Reader::durable_seq`].
@@ -75,7 +75,8 @@ pub enum SegmentState {
     Ended,
     /// All its numbers belong to later ones: it is not part of the log any more.
     Cut,
-    /// It counts, and neither copy of its header is whole: no record in it can be read.
+    /// It counts, and no record in it can be read: neither copy of its header is whole, or it is that of
+    /// another segment, or of another version of the format.
     Unreadable,
 }
 
@@ -88,8 +89,7 @@ impl Reader {
     /// calls, and some probes of a few pages each.
     ///
     /// # Errors
-    /// Those of listing the directory and of reading a file, damage excepted; `NotALog`,
-    /// `UnsupportedVersion` and `UnsupportedFeature` if a file of the log is none of its segments.
+    /// Those of listing the directory and of reading a file. What is in a file is no error, whatever it is.
     pub fn segments(&self) -> Result<Vec<SegmentStat>> {
         let mut found = Vec::new();
         for name in list(&self.site.dir, self.site.page())? {
@@ -123,10 +123,7 @@ impl Reader {
         let name = span.name;
         let end_seq = span.end_seq.min(self.view.end.seq).max(name.base_seq);
         let stat = self.bare_stat(name, end_seq)?;
-        let file = match SegmentFile::open_to_read(&self.site.dir, name) {
-            Err(error) if error.kind() == ErrorKind::Damaged => return Ok(stat),
-            file => file?,
-        };
+        let Some(file) = self.opened(name)? else { return Ok(stat) };
         let fault = |source| self.fault_in(name, source);
         let slot = file.slots().map_err(fault)?.newest();
         let end = self.view.end;
@@ -145,9 +142,21 @@ impl Reader {
     fn cut_stat(&self, name: SegmentName) -> Result<SegmentStat> {
         let stat = self.bare_stat(name, name.base_seq)?;
         let stat = SegmentStat { used_bytes: Some(0), state: SegmentState::Cut, ..stat };
+        Ok(match self.opened(name)? {
+            Some(file) => told_by(&file, stat),
+            None => stat,
+        })
+    }
+
+    /// The segment, if its header can be read and is its own.
+    fn opened(&self, name: SegmentName) -> Result<Option<SegmentFile>> {
+        use ErrorKind::{Damaged, NotALog, UnsupportedFeature, UnsupportedVersion};
         match SegmentFile::open_to_read(&self.site.dir, name) {
-            Err(error) if error.kind() == ErrorKind::Damaged => Ok(stat),
-            file => Ok(told_by(&file?, stat)),
+            Err(error) => match error.kind() {
+                Damaged | NotALog | UnsupportedFeature | UnsupportedVersion => Ok(None),
+                _ => Err(error),
+            },
+            file => file.map(Some),
         }
     }
 

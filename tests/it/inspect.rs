@@ -161,6 +161,26 @@ fn damage_is_no_error_and_hides_only_what_it_hides() {
     assert_eq!((&found[0], &found[3..]), (&whole[0], &whole[3..]));
 }
 
+/// Such a log opens in no process, but one that has it open goes on, and has to be looked at.
+#[test]
+fn a_file_that_is_no_segment_of_the_log_is_told_with_the_rest() {
+    let dir = tempdir();
+    let log = open(dir.path()).unwrap();
+    append(&log, 300);
+    let before = stats(dir.path());
+    let files = segments(dir.path());
+    fs::copy(&files[1], dir.path().join("00000000000000000000-0.seg")).unwrap();
+    // The second is of a later version of the format, by both copies of its header.
+    for at in [8, 4096 + 8] {
+        patch(&files[1], at, &[2]);
+    }
+    let found = stats(dir.path());
+    assert_eq!((found[0].id, found[0].state), (0, SegmentState::Cut));
+    assert_eq!((found[0].reason, found[0].used_bytes), (None, Some(0)));
+    assert_eq!((found[2].state, found[2].epoch), (SegmentState::Unreadable, None));
+    assert_eq!((&found[1], &found[3..]), (&before[0], &before[2..]));
+}
+
 #[test]
 fn every_process_that_appends_is_counted_while_it_lives() {
     let dir = tempdir();
