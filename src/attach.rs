@@ -143,6 +143,22 @@ fn in_use(dir: &Dir) -> Error {
     Error::new(ErrorKind::InUse, text).at_path(dir.path())
 }
 
+/// How many participate, this process included, as of now. Takes, waits for and makes nothing.
+pub(crate) fn participants(dir: &Dir) -> Result<usize> {
+    let file = match dir.open_to_read(LOCK) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other.map_err(fault(dir))?,
+    };
+    if !is_locked(&file, PARTICIPANTS).map_err(fault(dir))? {
+        return Ok(0);
+    }
+    let mut count = 0;
+    for participant in 0..page::PARTICIPANTS {
+        count += usize::from(is_locked(&file, byte_of(participant)).map_err(fault(dir))?);
+    }
+    Ok(count)
+}
+
 /// The byte of a dead participant, held for a moment so that nobody else takes its place.
 pub(crate) struct Seized {
     file: File,

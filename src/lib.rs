@@ -88,7 +88,9 @@ pub use error::{Error, ErrorKind, Result};
 pub use handle::{Slot, Writer};
 pub use log::Log;
 pub use options::{Options, SyncPolicy};
-pub use reader::{Iter, Reader, Record, SharedRecord, Stats};
+pub use reader::{
+    Iter, Reader, Record, SegmentReason, SegmentStat, SegmentState, SharedRecord, Stats,
+};
 pub use repair::{Repair, Repaired, SetAside, Why, repair};
 pub use retention::{Held, Retention};
 pub use survey::{CutTail, Recovery};

@@ -3,14 +3,15 @@
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use maplog::{Reader, Record};
 
+use crate::form::{FORM_HELP, FormFlags};
 use crate::output::{Output, Stop, unbuffered_stdout};
+use crate::selection::{SINCE_HELP, Selection};
 use crate::{Failure, Outcome, open};
 
-/// Write records to standard output, a newline behind each.
+/// Write records to standard output, a newline behind each, or in another form.
 ///
 /// It writes what was in the log when it started. Where records are damaged it says on standard error
 /// which are lost, and goes on behind them.
@@ -19,27 +20,19 @@ use crate::{Failure, Outcome, open};
 pub(crate) struct Args {
     /// The log's directory
     log: PathBuf,
-    /// The sequence number to start at; the log's first if not given
-    #[arg(long, value_name = "N")]
-    from: Option<u64>,
-    /// The sequence number to stop before; the log's next if not given
-    #[arg(long, value_name = "N")]
-    to: Option<u64>,
-    /// Leave out what is known to be older: a time as 2026-01-31T12:00:00Z, or so long ago, as 90s, 1h, 2days
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<SystemTime>,
-    /// Stop after N sequence numbers; a lost record counts
-    #[arg(short = 'n', value_name = "N")]
-    count: Option<u64>,
+    #[command(flatten)]
+    selection: Selection,
     /// The last record first
     #[arg(long)]
     reverse: bool,
+    #[command(flatten)]
+    pub(crate) form: FormFlags,
 }
 
-const AFTER_HELP: &str = "\
-Of the records around a given time --since writes a few KiB that may be older: the log notes the time
-about every 4 KiB. Where its clock went back, it starts at a place where the clock passed that time.
-
+const AFTER_HELP: &str = concat!(
+    SINCE_HELP!(),
+    FORM_HELP!(),
+    "\
 Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error. A reader of the output
 that wants no more of it is no error.
 
@@ -48,7 +41,9 @@ Example:
   maplog cat demo.log
   maplog cat demo.log --from 1 -n 1
   maplog cat demo.log --reverse -n 2
-  maplog cat demo.log --since 1h --to 1";
+  maplog cat demo.log --since 1h --to 1
+  maplog cat demo.log --json -n 1"
+);
 
 /// After so many bytes of records the reader lets go of what it mapped, but not before it is through
 /// a segment: mapping it again has its price.
@@ -59,59 +54,19 @@ const RECORD_BYTES: u64 = 16;
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let mut reader = open::to_read(&args.log)?;
-    let asked = asked(&reader, args)?;
-
-    let mut output = Output::new(unbuffered_stdout()?);
+    let asked = args.selection.asked(&reader, args.reverse)?;
+    let mut output = Output::new(unbuffered_stdout()?, args.form.form());
     let let_go_bytes = let_go_bytes(&reader)?;
     let written = write_all(&mut reader, asked, args.reverse, let_go_bytes, &mut output);
     output.finish(written)
 }
 
-/// A time, or how long ago one was.
-fn parse_time(text: &str) -> Result<SystemTime, String> {
-    if let Ok(time) = humantime::parse_rfc3339(text) {
-        return Ok(time);
-    }
-    let ago = humantime::parse_duration(text).ok();
-    ago.and_then(|ago| SystemTime::now().checked_sub(ago)).ok_or_else(|| {
-        "expected a time, as 2026-01-31T12:00:00Z, or how long ago, as 90s or 1h".into()
-    })
-}
-
-/// The sequence numbers that the arguments name.
-fn asked(reader: &Reader, args: &Args) -> Result<Range<u64>, Failure> {
-    let mut from = args.from.unwrap_or(reader.first_seq());
-    check_in_log(reader, from)?;
-    if let Some(since) = args.since {
-        from = from.max(reader.seek_time(since)?);
-    }
-    let to = args.to.unwrap_or(u64::MAX).min(reader.next_seq()).max(from);
-    let count = args.count.unwrap_or(u64::MAX);
-    Ok(match args.reverse {
-        true => from.max(to.saturating_sub(count))..to,
-        false => from..from.saturating_add(count).min(to),
-    })
-}
-
-pub(crate) fn check_in_log(reader: &Reader, from: u64) -> Result<(), Failure> {
-    let (first, next) = (reader.first_seq(), reader.next_seq());
-    if from < first {
-        return Err(Failure::new(format!(
-            "record {from} is gone; the first that is left is {first}"
-        )));
-    }
-    if from > next {
-        return Err(Failure::new(format!("record {from} does not exist yet; the next is {next}")));
-    }
-    Ok(())
-}
-
-fn let_go_bytes(reader: &Reader) -> Result<u64, Failure> {
+pub(crate) fn let_go_bytes(reader: &Reader) -> Result<u64, Failure> {
     let stats = reader.stats()?;
     Ok(LET_GO_BYTES.max(stats.bytes / stats.segments.max(1)))
 }
 
-fn write_all<W: Write>(
+pub(crate) fn write_all<W: Write>(
     reader: &mut Reader,
     mut asked: Range<u64>,
     reverse: bool,
@@ -160,6 +115,7 @@ fn write_some<'r, W: Write>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::form::Form;
 
     #[test]
     fn letting_go_of_the_mapping_after_every_record_changes_nothing_that_is_written() {
@@ -179,7 +135,7 @@ mod tests {
             for let_go_bytes in [1, 100, 30_000, u64::MAX] {
                 let mut reader = open::to_read(log.path()).unwrap();
                 log.append("appended after the reader was opened").unwrap();
-                let mut output = Output::new(Vec::new());
+                let mut output = Output::new(Vec::new(), Form::Lines);
                 let written = write_all(&mut reader, 10..990, reverse, let_go_bytes, &mut output);
                 assert!(written.is_ok());
                 let written = output.into_inner().unwrap();

@@ -4,22 +4,50 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use maplog::{Error, ErrorKind};
+use serde_json::{Value, json};
 
-/// A sentence for standard error.
+/// A sentence for standard error, and one word for programs.
 #[derive(Debug)]
 pub(crate) struct Failure {
     sentence: String,
-    is_damage: bool,
+    kind: Kind,
+}
+
+/// What is to be done about it depends on this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Log(ErrorKind),
+    /// What was to be read as records is none.
+    Input,
+    /// What was asked for cannot be had here.
+    Usage,
 }
 
 impl Failure {
-    pub(crate) fn new(sentence: impl Into<String>) -> Self {
-        Failure { sentence: sentence.into(), is_damage: false }
+    /// A failure of the kind that the library would call so.
+    pub(crate) fn of(kind: ErrorKind, sentence: impl Into<String>) -> Self {
+        Failure { sentence: sentence.into(), kind: Kind::Log(kind) }
+    }
+
+    /// For an input that is not what it should be.
+    pub(crate) fn input(sentence: impl Into<String>) -> Self {
+        Failure { sentence: sentence.into(), kind: Kind::Input }
+    }
+
+    /// For what makes no sense here.
+    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
+        Failure { sentence: sentence.into(), kind: Kind::Usage }
     }
 
     /// For a failure of the system with `what`.
     pub(crate) fn io(what: impl Display, error: &io::Error) -> Self {
-        Failure::new(format!("{what}: {error}"))
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+            io::ErrorKind::StorageFull => ErrorKind::StorageFull,
+            _ => ErrorKind::Io,
+        };
+        Failure::of(kind, format!("{what}: {error}"))
     }
 
     /// The same failure, with where it happened before it.
@@ -34,7 +62,16 @@ impl Failure {
 
     /// The log is damaged, so much that the command cannot go on.
     pub(crate) fn is_damage(&self) -> bool {
-        self.is_damage
+        self.kind == Kind::Log(ErrorKind::Damaged)
+    }
+
+    /// What `--json` ends with: the kind by its name in the library, `Input` or `Usage`.
+    pub(crate) fn object(&self) -> Value {
+        let kind = match self.kind {
+            Kind::Log(kind) => format!("{kind:?}"),
+            kind => format!("{kind:?}"),
+        };
+        json!({ "error": { "kind": kind, "message": self.sentence } })
     }
 }
 
@@ -65,7 +102,7 @@ impl From<Error> for Failure {
             Some(advice) => format!("{what}; {advice}"),
             None => what,
         };
-        Failure { sentence, is_damage: error.kind() == ErrorKind::Damaged }
+        Failure::of(error.kind(), sentence)
     }
 }
 
@@ -87,13 +124,21 @@ fn advice(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::TooManyOpenFiles => "raise the limit (`ulimit -n`)",
         ErrorKind::ReadOnly => "a log there can only be read",
         ErrorKind::UnsupportedVersion | ErrorKind::UnsupportedFeature => "use a newer maplog",
-        ErrorKind::InvalidOption => "give another --segment-size",
+        ErrorKind::InvalidOption => "give another value",
         ErrorKind::Replaced => "start it again to read the new one",
         ErrorKind::Poisoned => "`maplog cat` reads what it holds",
         ErrorKind::Damaged => "restore the log's files from a copy",
         ErrorKind::LockTimeout => "find the process that holds it and try again",
         _ => return None,
     })
+}
+
+/// Tells whoever runs the command, and with `json` also whoever reads its output.
+pub(crate) fn tell(failure: &Failure, json: bool) {
+    if json {
+        let _nobody_to_tell = writeln!(io::stdout().lock(), "{}", failure.object());
+    }
+    report(failure);
 }
 
 /// Tells standard error; where that cannot be written to, nobody is left to tell.

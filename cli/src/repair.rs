@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use maplog::Repaired;
+use serde_json::{Value, json};
+
 use crate::text::{counted, say};
 use crate::{Failure, Outcome};
 
@@ -28,15 +31,27 @@ pub(crate) struct Args {
     /// LOG.quarantine-1 or with the first number that is free
     #[arg(long, value_name = "DIR")]
     quarantine: Option<PathBuf>,
+    /// Write one JSON object instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
 Exit status: 0 all is well, whether or not there was anything to do, 2 wrong usage or an error.
 
+With --json:
+  dry_run             true if nothing was changed
+  quarantine          the folder, or null if there is none
+  set_aside           files that were set aside, or would be, each with
+    name, bytes       in the log's directory, and its size
+    why               in words
+More may be added; what is there keeps its meaning.
+
 Example:
   printf 'one\\ntwo\\n' | maplog append demo.log
   cp demo.log/00000000000000000000-1.seg demo.log/00000000000000000001-2.seg
   maplog repair --dry-run demo.log
+  maplog repair --dry-run --json demo.log
   maplog repair demo.log
   maplog cat demo.log";
 
@@ -46,17 +61,36 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         repair = repair.quarantine(folder);
     }
     let repaired = repair.run()?;
+    let text = match args.json {
+        true => format!("{}\n", object(&repaired, args.dry_run)),
+        false => lines(&repaired, args.dry_run),
+    };
+    say(&text).map(|()| Outcome::Fine)
+}
+
+fn object(repaired: &Repaired, dry_run: bool) -> Value {
+    let files = repaired
+        .set_aside
+        .iter()
+        .map(|file| json!({ "name": file.name, "bytes": file.bytes, "why": file.why.to_string() }));
+    json!({
+        "dry_run": dry_run,
+        "quarantine": repaired.quarantine.as_ref().map(|folder| folder.to_string_lossy()),
+        "set_aside": files.collect::<Value>(),
+    })
+}
+
+fn lines(repaired: &Repaired, dry_run: bool) -> String {
     let mut text = String::new();
-    let verb = if args.dry_run { "would set aside" } else { "set aside" };
+    let verb = if dry_run { "would set aside" } else { "set aside" };
     for file in &repaired.set_aside {
         let bytes = counted(file.bytes, "byte");
         let _never_fails = writeln!(text, "{verb} {} ({bytes}): {}", file.name, file.why);
     }
     let files = counted(repaired.set_aside.len() as u64, "file");
-    text += &match repaired.quarantine {
+    text + &match &repaired.quarantine {
         Some(folder) => format!("{files} set aside in {}\n", folder.display()),
         None if repaired.set_aside.is_empty() => "nothing to set aside\n".to_owned(),
         None => format!("{files} to set aside\n"),
-    };
-    say(&text).map(|()| Outcome::Fine)
+    }
 }

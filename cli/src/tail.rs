@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use maplog::{Batch, Error, ErrorKind, Tail};
 
+use crate::form::{FORM_HELP, FormFlags};
 use crate::output::{Output, Stop, unbuffered_stdout};
-use crate::{Failure, Outcome, failure, open};
+use crate::{Failure, Outcome, open};
 
-/// Write the last records to standard output, a newline behind each.
+/// Write the last records to standard output, a newline behind each, or in another form.
 ///
 /// With -f it goes on with those that come, until it is interrupted or nobody reads its output: through
 /// the end of whoever appends and the coming of others.
@@ -26,16 +27,26 @@ pub(crate) struct Args {
     /// Only records that survive a power cut
     #[arg(long)]
     durable: bool,
+    #[command(flatten)]
+    pub(crate) form: FormFlags,
 }
 
-const AFTER_HELP: &str = "\
+const AFTER_HELP: &str = concat!(
+    FORM_HELP!(),
+    "\
+With -f also, where the log was cut or trimmed under it:
+  {\"rewound\":{\"to\":SEQ},\"message\":\"...\"}       it goes on there; numbers may come again
+  {\"trimmed\":{\"to\":SEQ},\"message\":\"...\"}       it goes on there; those before are gone
+
 Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error. A reader of the output
 that wants no more of it is no error.
 
 Example:
   printf 'one\\ntwo\\nthree\\n' | maplog append demo.log
   maplog tail demo.log -n 2
-  maplog tail demo.log -f --durable";
+  maplog tail demo.log -n 1 --json
+  timeout 1 maplog tail demo.log -f --durable || test $? = 124"
+);
 
 /// Bytes of records taken at once.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -49,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         tail = tail.durable_only();
     }
     drop(reader);
-    let mut output = Output::new(unbuffered_stdout()?);
+    let mut output = Output::new(unbuffered_stdout()?, args.form.form());
     let written = write_all(&mut tail, if args.follow { None } else { Some(end) }, &mut output);
     output.finish(written)
 }
@@ -89,11 +100,7 @@ fn write<W: Write>(batch: Batch<'_>, end: Option<u64>, output: &mut Output<W>) -
 fn pass<W: Write>(error: Error, output: &mut Output<W>) -> Result<(), Stop> {
     match error.kind() {
         _ if error.lost().is_some() => Ok(output.lost(&error)?),
-        ErrorKind::Trimmed | ErrorKind::Rewound => {
-            output.flush()?;
-            failure::report(&error);
-            Ok(())
-        }
+        ErrorKind::Trimmed | ErrorKind::Rewound => Ok(output.tell(&error)?),
         _ => Err(Stop::Read(error.into())),
     }
 }

@@ -23,7 +23,11 @@ impl Display for Grouped {
 
 /// Puts a text on standard output. A reader that wants no more of it is no error.
 pub(crate) fn say(text: &str) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    say_bytes(text.as_bytes())
+}
+
+pub(crate) fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::io("standard output", &error))
         }

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
     /// Write one JSON object instead of a table
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// What this process is, if not the one that was asked to torture
     #[arg(long = "as", hide = true)]
     role: Option<Role>,

@@ -1,14 +1,13 @@
 //! `maplog verify`: checking every frame of a log.
 
 use std::fmt::Write;
-use std::io::{IsTerminal, stderr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use maplog::{CutReport, SegmentReport, Verification};
 use serde_json::{Value, json};
 
+use crate::progress::Progress;
 use crate::text::{Grouped, counted, say};
 use crate::{Failure, Outcome};
 
@@ -23,7 +22,7 @@ pub(crate) struct Args {
     log: PathBuf,
     /// Write one JSON object instead of lines
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -58,27 +57,15 @@ Example:
   maplog verify --json demo.log";
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let bar = bar();
-    let found = maplog::verify(&args.log, |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
+    let progress = Progress::bytes(0);
+    let found = maplog::verify(&args.log, |done, total| progress.at(done, total));
+    drop(progress);
     let found = found?;
     say(&match args.json {
         true => format!("{}\n", object(&args.log, &found)),
         false => lines(&found),
     })?;
     Ok(if found.is_intact() { Outcome::Fine } else { Outcome::Damage })
-}
-
-/// On standard error, if somebody sits there.
-fn bar() -> ProgressBar {
-    if !stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn object(log: &Path, found: &Verification) -> Value {

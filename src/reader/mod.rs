@@ -5,6 +5,7 @@
 mod back;
 mod cursor;
 mod guess;
+mod inspect;
 mod iter;
 mod record;
 mod seek;
@@ -22,6 +23,7 @@ use crate::segment::ReadSegment;
 use crate::survey::Span;
 use crate::view::{Site, View};
 
+pub use inspect::{SegmentReason, SegmentStat, SegmentState};
 pub use iter::Iter;
 pub use record::{Record, SharedRecord};
 

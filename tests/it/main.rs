@@ -20,6 +20,7 @@ mod find;
 mod found;
 mod golden;
 mod house;
+mod inspect;
 mod kill;
 mod kinds;
 mod many;

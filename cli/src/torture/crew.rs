@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use maplog::ErrorKind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::message::Message;
@@ -100,7 +101,7 @@ impl Hand {
         match status.code() {
             None if was_killed => twin.died_at(self.worker, self.next),
             Some(0) if self.is_closed => {}
-            Some(2) => return Err(Stop::Failure(Failure::new(told))),
+            Some(2) => return Err(Stop::Failure(Failure::of(ErrorKind::Io, told))),
             _ => return loss(format!("worker {} ended by itself, {status}: {told}", self.worker)),
         }
         Ok(self.next + 1)

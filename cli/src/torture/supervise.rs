@@ -13,6 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use maplog::ErrorKind;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -175,7 +176,11 @@ impl Run<'_> {
                 child.wait().map_err(fault)?;
                 let dir = self.dir.display();
                 let sentence = format!("interrupted; what was made so far stays in {dir}");
-                return if interrupted { Err(Failure::new(sentence)) } else { Ok(None) };
+                return if interrupted {
+                    Err(Failure::of(ErrorKind::Io, sentence))
+                } else {
+                    Ok(None)
+                };
             }
             sleep(Duration::from_millis(2));
         }
@@ -200,10 +205,10 @@ impl Run<'_> {
             }
         }
         if status.code() == Some(2) {
-            return Err(Failure::new(format!(
-                "{said}; what was made stays in {}",
-                self.dir.display()
-            )));
+            return Err(Failure::of(
+                ErrorKind::Io,
+                format!("{said}; what was made stays in {}", self.dir.display()),
+            ));
         }
         self.tally.rounds += 1;
         self.tally.elsewhere += 1;

@@ -2,14 +2,21 @@
 #![allow(missing_docs, unreachable_pub, clippy::print_stderr)]
 
 mod appending;
+mod bench;
 mod damage;
+mod disk;
+mod failures;
+mod forms;
 mod help;
 mod pipes;
 mod reading;
 mod refusals;
 mod repairing;
 mod round_trip;
+mod stat;
 mod support;
 mod tail;
+mod terminal;
 mod torture;
+mod trimming;
 mod verifying;

@@ -19,27 +19,3 @@ fn a_reader_of_the_output_that_wants_no_more_is_no_error() {
     let cat = Ran::from(cat.wait_with_output().unwrap());
     assert_eq!((cat.code, cat.stderr.as_str()), (Some(0), ""));
 }
-
-#[test]
-fn a_pipe_that_nobody_reads_is_no_error_to_any_command() {
-    let here = Scratch::new();
-    here.append(&["log"], b"a\n");
-    for args in [&["cat", "log"][..], &["stat", "log"], &["append", "log"]] {
-        let mut command = here.command(args);
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let ran = Ran::from(command.stdout(writer).output().unwrap());
-        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{args:?}");
-    }
-}
-
-#[test]
-fn a_full_disk_behind_the_output_is_an_error() {
-    let here = Scratch::new();
-    here.append(&["log"], b"a\n");
-    for args in [["cat", "log"], ["stat", "log"]] {
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let ran = Ran::from(here.command(&args).stdout(full).output().unwrap());
-        ran.assert_refused(2, "standard output: No space left on device (os error 28)");
-    }
-}

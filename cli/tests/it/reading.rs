@@ -1,4 +1,4 @@
-//! `maplog cat` and `maplog stat` on a log that is well.
+//! `maplog cat` and `maplog get` on a log that is well.
 
 use crate::support::{Scratch, numbered};
 
@@ -28,23 +28,6 @@ fn cat_from_behind_the_end_names_the_end() {
     here.append(&["log"], &numbered(0..10));
     let ran = here.run(&["cat", "log", "--from", "11"]);
     ran.assert_refused(2, "record 11 does not exist yet; the next is 10");
-}
-
-#[test]
-fn stat_tells_how_much_there_is() {
-    let here = Scratch::new();
-    here.append(&["log", "--segment-size", "16K", "--sync"], &numbered(0..2000));
-    here.append(&["log", "--segment-size", "16K"], &numbered(2000..2001));
-    let files = here.segments();
-    let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
-    assert_eq!((files.len(), bytes), (8, 131_072));
-    let ran = here.run(&["stat", "log"]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    assert_eq!(
-        ran.text(),
-        "log       log\nrecords   2,001\nfirst     0\nnext      2001\ndurable   2000\n\
-         segments  8\nbytes     131,072\n"
-    );
 }
 
 #[test]

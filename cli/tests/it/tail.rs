@@ -1,4 +1,5 @@
 //! `maplog tail`.
+#![allow(unsafe_code)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout};
@@ -67,11 +68,15 @@ impl Following {
         Following { child, output }
     }
 
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line
+    }
+
     fn expect(&mut self, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            let mut line = String::new();
-            self.output.read_line(&mut line).unwrap();
-            assert_eq!(line, format!("record {number}\n"));
+            assert_eq!(self.line(), format!("record {number}\n"));
         }
     }
 }
@@ -116,4 +121,47 @@ fn tail_ends_when_nobody_reads_its_output() {
     }
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+}
+
+/// A cut, and a trim that overtakes: in JSON each stands where the records go on, and standard error has its
+/// sentence.
+#[test]
+fn tail_tells_of_what_was_cut_or_trimmed_under_it_and_goes_on() {
+    let here = Scratch::new();
+    here.append(&["log"], &numbered(0..100));
+    let mut following = Following::start(&here, &["-n", "1", "--json"]);
+    assert_eq!(following.line(), "{\"seq\":99,\"data\":\"record 99\"}\n");
+    // SAFETY: only maplog changes the files.
+    let log = unsafe { maplog::Log::open(here.path().join("log")) }.unwrap();
+    log.truncate_from(50).unwrap();
+    log.append("record 50 again").unwrap();
+    let rewound: serde_json::Value = serde_json::from_str(&following.line()).unwrap();
+    assert_eq!(rewound["rewound"], serde_json::json!({ "to": 50 }), "{rewound}");
+    assert_eq!(following.line(), "{\"seq\":50,\"data\":\"record 50 again\"}\n");
+    let stop = |signal| {
+        let pid = following.child.id().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    stop("STOP");
+    log.append("never read").unwrap();
+    log.trim_before(52).unwrap();
+    log.append("the next").unwrap();
+    stop("CONT");
+    let trimmed: serde_json::Value = serde_json::from_str(&following.line()).unwrap();
+    assert_eq!(trimmed["trimmed"], serde_json::json!({ "to": 52 }), "{trimmed}");
+    assert_eq!(following.line(), "{\"seq\":52,\"data\":\"the next\"}\n");
+    following.child.kill().unwrap();
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut following.child.stderr.take().unwrap(), &mut told).unwrap();
+    let told: Vec<_> = told.lines().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for (line, object) in told.iter().zip([rewound, trimmed]) {
+        assert_eq!(*line, format!("maplog: {}", object["message"].as_str().unwrap()));
+    }
 }

@@ -178,22 +178,6 @@ fn a_log_is_checked_while_another_process_appends() {
 }
 
 #[test]
-fn a_bar_is_drawn_for_people_only() {
-    let here = hundred(true);
-    let mut script = std::process::Command::new("script");
-    let line = format!("{} verify log >told", crate::support::MAPLOG);
-    script.args(["-qec", &line, "/dev/null"]).current_dir(here.path());
-    let Ok(ran) = script.stdin(Stdio::null()).output() else {
-        eprintln!("skipped: needs `script` to make a terminal");
-        return;
-    };
-    assert!(ran.status.success(), "{ran:?}");
-    let told = fs::read_to_string(here.path().join("told")).unwrap();
-    assert_eq!(told, here.run(&["verify", "log"]).text());
-    assert!(ran.stdout.contains(&b'\x1b'), "no bar on the terminal: {ran:?}");
-}
-
-#[test]
 fn a_segment_of_another_log_is_an_error_that_names_the_cure() {
     let [here, other] = [hundred(true), hundred(true)];
     here.append(&["log", "--segment-size", "16K"], b"");

@@ -1,11 +1,13 @@
-//! The one line that `maplog append` ends with.
+//! The one line that `maplog append` and `maplog import` end with.
 
 use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::text::{Grouped, counted};
 
 /// Counts what was appended, and for how long.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     since: Instant,
     records: u64,
     /// From the first of them to behind the last; records of others may lie between.
@@ -16,7 +18,7 @@ pub(super) struct Tally {
 
 /// What a power cut does to what was appended.
 #[derive(Clone, Copy)]
-pub(super) enum Durability {
+pub(crate) enum Durability {
     Durable,
     /// Only records below this number are known to survive it.
     Below(u64),
@@ -25,12 +27,12 @@ pub(super) enum Durability {
 }
 
 impl Tally {
-    pub(super) fn new(next_seq: u64) -> Self {
+    pub(crate) fn new(next_seq: u64) -> Self {
         Tally { since: Instant::now(), records: 0, first_seq: next_seq, next_seq, bytes: 0 }
     }
 
     #[inline]
-    pub(super) fn add(&mut self, seq: u64, bytes: usize) {
+    pub(crate) fn add(&mut self, seq: u64, bytes: usize) {
         if self.records == 0 {
             self.first_seq = seq;
         }
@@ -40,7 +42,7 @@ impl Tally {
     }
 
     /// How the command ends that appended all it was given.
-    pub(super) fn summary(&self, durability: Durability) -> String {
+    pub(crate) fn summary(&self, durability: Durability) -> String {
         let took = self.since.elapsed();
         let rate = self.records as f64 / took.as_secs_f64().max(1e-9);
         format!(
@@ -55,8 +57,25 @@ impl Tally {
     }
 
     /// What stands behind the failure that ended the command.
-    pub(super) fn until_then(&self, durability: Durability) -> String {
+    pub(crate) fn until_then(&self, durability: Durability) -> String {
         format!("{} until then, {}", self.appended(), self.phrase(durability))
+    }
+
+    /// The same for programs.
+    pub(crate) fn object(&self, durability: Durability) -> Value {
+        let durable = match durability {
+            Durability::Durable => json!(true),
+            Durability::Below(seq) => json!(seq >= self.next_seq),
+            Durability::Unknown => Value::Null,
+        };
+        json!({
+            "appended": self.records,
+            "first_seq": self.first_seq,
+            "next_seq": self.next_seq,
+            "bytes": self.bytes,
+            "seconds": self.since.elapsed().as_secs_f64(),
+            "durable": durable,
+        })
     }
 
     fn appended(&self) -> String {
