@@ -6,11 +6,12 @@
 #![allow(clippy::print_stdout)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::format::name::SegmentName;
 use crate::hook::KILL_AT;
 use crate::{Log, Reader};
 
@@ -277,8 +278,20 @@ fn g8_copies_of_what_a_sync_left_in_doubt_are_complete_at_every_step() {
 
 /// Flips a bit of the record `seq`, wherever it stands.
 pub(crate) fn harm(log: &Path, seq: u64) {
-    for entry in std::fs::read_dir(log).unwrap() {
-        let path = entry.unwrap().path();
+    harm_in(std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect(), seq);
+}
+
+/// As `harm`, in the newest of the segments that hold the record.
+fn harm_newest(log: &Path, seq: u64) {
+    let names = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.filter_map(|name| SegmentName::parse(name.to_str()?));
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    harm_in(names.into_iter().rev().map(|name| log.join(name.file_name())).collect(), seq);
+}
+
+fn harm_in(files: Vec<PathBuf>, seq: u64) {
+    for path in files {
         let mut bytes = std::fs::read(&path).unwrap();
         // The number stands right before the payload.
         let record = [&seq.to_le_bytes()[..], &payload(seq)].concat();
@@ -307,6 +320,29 @@ fn g8_copies_behind_a_gap_survive_a_power_cut() {
         let lost: Vec<_> = reader.iter().filter_map(|item| item.err()?.lost()).collect();
         assert_eq!((lost.len(), lost[0].clone(), log.next_seq()), (1, 50..51, 100));
         assert_eq!(reader.get(51).unwrap().unwrap().data(), payload(51));
+    }
+}
+
+/// G6: a live page that names a segment which copies have cut, since who made them died before it was
+/// told, is evidence all the same: what rots in a copy then is damage, and no torn tail.
+#[test]
+fn g6_what_rots_in_copies_that_the_page_does_not_know_is_damage() {
+    let hooks =
+        ["copy.before_name:2", "copy.before_directory_sync", "copy.before_note", "copy.done"];
+    for hook in hooks {
+        for seq in [40, 73, 99] {
+            let dir = tempdir();
+            let log = dir.path().join("log");
+            assert_eq!(killed(&log, "late sync", "sync.before_data"), 100);
+            assert_eq!(killed(&log, "open", hook), 0);
+            harm_newest(&log, seq);
+            let opened = open(&log);
+            let reader = opened.reader();
+            let lost: Vec<_> = reader.iter().filter_map(|item| item.err()?.lost()).collect();
+            let read = reader.iter().filter(|item| item.is_ok()).count();
+            assert_eq!((lost, read), (vec![seq..seq + 1], 99), "{hook}, record {seq}");
+            assert_eq!(opened.next_seq(), 100, "{hook}, record {seq}");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dir::Dir;
 use crate::error::{ErrorKind, Result};
 use crate::format::ALIGN;
 use crate::format::frame::MAX_SEQ;
-use crate::format::header::{HEADER_BYTES as DATA_START, MAX_SEGMENT_BYTES};
+use crate::format::header::{HEADER_BYTES as DATA_START, MAX_SEGMENT_BYTES, Reason};
 use crate::format::slot::Slot;
 use crate::scan::{Resync, Source};
 use crate::segment::{SegmentFile, Slots};
@@ -153,13 +153,22 @@ impl Surveyor<'_> {
     pub(super) fn believe(&mut self, live: Live) {
         self.epoch = self.epoch.max(live.epoch);
         self.first_seq = self.first_seq.max(Some(live.first_seq));
-        let Some(span) = self.spans.iter().rposition(|span| span.name.id <= live.end.segment_id)
-        else {
-            return;
+        let counts = |span: &Span| span.name.id <= live.end.segment_id;
+        let last = self.spans.len() - 1;
+        // Whoever copied what a sync left in doubt died before the page was told of the copies: they hold
+        // what was committed, and cut the segment that the page names.
+        let span = match self.reason_of(last) {
+            Some(Reason::Copy) => Some(last),
+            _ => self.spans.iter().rposition(counts),
         };
+        let Some(span) = span else { return };
         let Span { name, end_seq } = self.spans[span];
         let room = name.base_seq + MAX_SEGMENT_BYTES / ALIGN;
         self.claim(live.end.seq.min(end_seq).min(room));
+    }
+
+    fn reason_of(&self, span: usize) -> Option<Reason> {
+        self.visited(span).file.as_ref().map(|file| file.header.reason)
     }
 
     /// Takes in what marks behind the end of a run claim, there and in later segments.
