@@ -122,6 +122,15 @@ impl Core {
         poisoned.and(left)
     }
 
+    /// Gives up this process's place without a sync or a word in the slots; a sync that the helper is at
+    /// comes to its end.
+    pub(crate) fn leave_open(&mut self) {
+        if self.birth.is_this_process() {
+            self.helper.stop();
+            drop(self.attachment.take());
+        }
+    }
+
     /// Gives up this process's place, behind the gate: who comes then finds it closed, or others in it.
     fn leave(&self, attachment: Attachment) -> Result<()> {
         let mut synced = None;

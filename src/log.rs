@@ -328,6 +328,21 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Lets go of the log without a sync, for who ends at once and does not wait for a disk: what was not synced
+    /// survives all but a power cut. If nobody else has the log open, it is not closed then, and the
+    /// next opening reads what was written since about the last sync.
+    ///
+    /// Does nothing more than a drop if other handles of this process have it open. A sync that the log's own
+    /// thread is at comes to its end first: a process that ends inside one leaves records in doubt, which
+    /// the next opening writes anew.
+    pub fn leave(self) {
+        if let Some(mut last) = Arc::into_inner(self.core) {
+            last.leave_open();
+        }
+    }
+}
+
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log")

@@ -1,7 +1,6 @@
 //! Records from an input into a log: what `maplog append` and `maplog import` share.
 
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
 use std::path::Path;
 
 use maplog::Log;
@@ -99,11 +98,11 @@ fn settle(log: Log, sync: bool) -> Result<Durability, Failure> {
         log.close()?;
         return Ok(Durability::Durable);
     }
-    // Dropping the last handle would sync. The process ends here, and the kernel releases what it
-    // holds.
-    let left_open = ManuallyDrop::new(log);
-    match left_open.durable_seq() {
-        durable if durable >= left_open.next_seq() => Ok(Durability::Durable),
+    // Dropping the last handle would sync.
+    let (durable, next_seq) = (log.durable_seq(), log.next_seq());
+    log.leave();
+    match durable {
+        durable if durable >= next_seq => Ok(Durability::Durable),
         durable => Ok(Durability::Below(durable)),
     }
 }

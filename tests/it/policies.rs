@@ -163,3 +163,34 @@ fn what_a_log_held_is_there_whatever_its_policy() -> Result<()> {
     }
     Ok(())
 }
+
+/// A process that leaves while its helper syncs all the time leaves nothing in doubt, and does not sync.
+#[test]
+fn who_leaves_leaves_no_sync_unfinished() -> Result<()> {
+    for round in 0..8 {
+        let dir = tempdir();
+        let log = dir.path().join("log");
+        let mut child = child("policies::leaves", &[("LOG", log.to_str().unwrap())]);
+        assert!(child.wait().unwrap().success());
+        let log = open(&log, SyncPolicy::Manual)?;
+        let found = log.recovery();
+        assert!(found.live && !found.clean, "it was not closed: {found:?}");
+        assert_eq!((found.copied, log.next_seq()), (0, 20_000), "round {round}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "a child of the test above"]
+fn leaves() {
+    let path = std::env::var("LOG").unwrap();
+    let log = open(path.as_ref(), SyncPolicy::Every(Duration::from_millis(1))).unwrap();
+    let also = log.clone();
+    log.append("first").unwrap();
+    log.leave();
+    // Another handle goes on.
+    for seq in 1..20_000_u64 {
+        also.append(seq.to_le_bytes()).unwrap();
+    }
+    also.leave();
+}
