@@ -207,9 +207,15 @@ impl Syncer {
     /// Notes, durably, that what lies below `first_seq` was trimmed, and tells the page. Only the append
     /// lock's holder may.
     pub(crate) fn note_trimmed(&self, home: &Home, first_seq: u64) -> Result<()> {
+        // What says that this process is inside a sync speaks for one at a time.
+        let Some(_turn) = self.turn_unless(|| home.page().is_poisoned()) else {
+            return home.check();
+        };
         let end = home.page().end();
         // Until the page says so too: who writes a slot next takes it from there.
         let _pen = Pen::take(home, Note::Open)?;
+        // What is noted in a segment whose name a power cut takes is noted nowhere.
+        syncing(home, "syncing the directory", || home.dir().sync())?;
         // Where a fresh segment is due there are some above the end's, and who comes after a power cut
         // looks at those first.
         let names = list(home.dir(), Some(home.page()))?;
