@@ -230,6 +230,8 @@ impl Syncer {
                     if !broken!("unlink_before_slot") {
                         sync_file(home, &file, "noting what was trimmed")?;
                     }
+                    // And in the other slot, which would have to speak alone if this one rots.
+                    write_first_seq(home, &file, first_seq)?;
                 }
             }
         }
