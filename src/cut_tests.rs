@@ -2,9 +2,14 @@
 //! alone. G4 and attacks 2, 7, 17 and 43.
 #![allow(clippy::print_stdout)]
 
+use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::crash_tests::{copy, killed, open, payload, tempdir};
+use crate::hook::{Change, listen};
 use crate::takeover_tests::append_next;
 use crate::{Log, Reader};
 
@@ -97,4 +102,39 @@ fn attack_7_a_sync_captured_before_a_cut_moves_nothing() {
     assert!(!page.raise_durable(epoch, end.seq));
     assert_eq!(log.durable_seq(), 10);
     assert_eq!(log.sync().unwrap(), 15);
+}
+
+/// G8: who dies inside a sync leaves a word that says so. A trim beside that sync, which syncs a slot
+/// itself, does not say that it is over.
+#[test]
+fn g8_a_trim_beside_a_sync_does_not_say_that_the_sync_is_over() {
+    let dir = tempdir();
+    let log = thirty(dir.path());
+    let (inside, is_inside) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let first = Cell::new(true);
+            let stops = move |change: Change<'_>| {
+                if matches!(change, Change::Hook("sync.before_data")) && first.take() {
+                    inside.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                }
+            };
+            listen(Some(Rc::new(stops)));
+            log.sync().unwrap();
+            listen(None);
+        });
+        is_inside.recv().unwrap();
+        let page = log.core.home.page();
+        assert!(page.any_syncing());
+        let trim = scope.spawn(|| log.trim_before(12).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        let is_known = page.any_syncing();
+        go_on.send(()).unwrap();
+        assert!(is_known, "nobody would have known of the sync if the process had died then");
+        assert_eq!(trim.join().unwrap(), 12);
+    });
+    assert!(!log.core.home.page().any_syncing());
+    assert_eq!(holds(dir.path()), (12, 30));
 }

@@ -159,7 +159,8 @@ impl Log {
     /// every reader, and do not come back after any crash. Gives the first sequence number that is left.
     ///
     /// Whole segments that hold nothing any more are removed; who reads in one goes on until it lets go. A
-    /// reader that comes too late gets [`Trimmed`](ErrorKind::Trimmed). No number is given again.
+    /// reader that comes too late gets [`Trimmed`](ErrorKind::Trimmed). No number is given again, but for those of
+    /// unsynced records that a power cut takes.
     ///
     /// Cost: a sync of a slot, and a call for each file that is removed, under the append lock.
     ///

@@ -1,5 +1,5 @@
 //! Operations on a log and on its naive twin, a `Vec<Vec<u8>>`, with power cuts, rot and cut files between
-//! them: G1 to G6.
+//! them: G1 to G6. Records are dropped at both ends.
 
 use std::ops::Range;
 
@@ -16,7 +16,13 @@ use crate::ways::Ways;
 
 #[derive(Clone, Debug)]
 pub struct Script {
-    pub steps: Vec<Step>,
+    pub steps: Vec<Act>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Act {
+    Do(Step),
+    Drop(Dropped),
 }
 
 #[derive(Clone, Debug, Arbitrary)]
@@ -58,12 +64,25 @@ pub enum Step {
     },
 }
 
+/// What is dropped of the log.
+#[derive(Clone, Debug, Arbitrary)]
+pub enum Dropped {
+    /// All from the one on that comes so many behind the first.
+    From(u8),
+    /// So many.
+    First(u8),
+    /// All. The log goes on at a number that was given before, or so many ahead.
+    All { to: u8, ahead: bool },
+}
+
 #[derive(Clone, Debug)]
 pub struct Record {
     len: usize,
     fill: u8,
 }
 
+/// What an act that drops records begins with.
+const DROPS: u8 = 0xE;
 const MAX_STEPS: usize = 48;
 const MAX_BATCH: usize = 6;
 /// Records of which two make a segment roll.
@@ -90,7 +109,15 @@ impl<'a> Arbitrary<'a> for Script {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let mut steps = Vec::new();
         while !u.is_empty() && steps.len() < MAX_STEPS {
-            steps.push(u.arbitrary()?);
+            // Inputs of before records could be dropped hold this nibble seldom, and mean what they meant.
+            let drops = u.peek_bytes(1).is_some_and(|next| next[0] >> 4 == DROPS);
+            steps.push(match drops {
+                true => {
+                    u.bytes(1)?;
+                    Act::Drop(u.arbitrary()?)
+                }
+                false => Act::Do(u.arbitrary()?),
+            });
         }
         Ok(Script { steps })
     }
@@ -103,15 +130,21 @@ pub fn run(script: &Script) {
         stored: segments(folder.path()),
         log: Some(log),
         folder,
+        base: 0,
         twin: Vec::new(),
+        first: 0,
         batches: Vec::new(),
         former: Vec::new(),
         synced: 0,
         promised: 0,
         found_unclean: false,
     };
-    for step in &script.steps {
-        pair.step(step);
+    for act in &script.steps {
+        match act {
+            Act::Do(step) => pair.step(step),
+            Act::Drop(dropped) => pair.drop(dropped),
+        }
+        pair.check_numbers();
     }
     pair.reopen(true);
     pair.check();
@@ -122,9 +155,14 @@ struct Pair {
     folder: Folder,
     /// None only while it is being opened anew.
     log: Option<Log>,
+    /// The number of the twin's first record.
+    base: u64,
+    /// Those that were trimmed, too.
     twin: Vec<Vec<u8>>,
+    /// What lies below it was trimmed.
+    first: u64,
     batches: Vec<Range<u64>>,
-    /// What power cuts took. It may still lie in a segment that a later one cuts.
+    /// What power cuts took, and cuts and resets. It may still lie in a segment that a later one cuts.
     former: Vec<(u64, Vec<u8>)>,
     /// Records below it survive everything but rot.
     synced: u64,
@@ -142,7 +180,11 @@ impl Pair {
     }
 
     fn next(&self) -> u64 {
-        self.twin.len() as u64
+        self.base + self.twin.len() as u64
+    }
+
+    fn len(&self) -> u64 {
+        self.next() - self.first
     }
 
     fn step(&mut self, step: &Step) {
@@ -159,8 +201,8 @@ impl Pair {
                 self.is_synced();
                 self.promised = self.next();
             }
-            Step::SyncTo(part) if !self.twin.is_empty() => {
-                let seq = u64::from(*part) % self.next();
+            Step::SyncTo(part) if self.len() > 0 => {
+                let seq = self.first + u64::from(*part) % self.len();
                 let durable = self.log().sync_to(seq).unwrap();
                 assert!(seq < durable && durable <= self.next());
                 self.synced = self.synced.max(durable);
@@ -178,7 +220,19 @@ impl Pair {
             }
             Step::Remove { segment } => self.remove(*segment),
         }
-        assert_eq!(self.log().next_seq(), self.next());
+    }
+
+    fn drop(&mut self, dropped: &Dropped) {
+        match dropped {
+            Dropped::From(count) => self.truncate(self.first + u64::from(*count)),
+            Dropped::First(count) => self.trim(self.first + u64::from(*count)),
+            Dropped::All { to, ahead: true } => self.reset(self.next() + u64::from(*to)),
+            Dropped::All { to, ahead: false } => self.reset(u64::from(*to) % (self.next() + 1)),
+        }
+    }
+
+    fn check_numbers(&self) {
+        assert_eq!((self.log().first_seq(), self.log().next_seq()), (self.first, self.next()));
         assert!(self.log().durable_seq() >= self.promised);
     }
 
@@ -220,6 +274,60 @@ impl Pair {
         }
     }
 
+    fn truncate(&mut self, from: u64) {
+        let epoch = self.log().epoch();
+        self.log().truncate_from(from).unwrap();
+        if from >= self.next() {
+            assert_eq!(self.log().epoch(), epoch, "there was nothing to cut");
+            return;
+        }
+        assert!(self.log().epoch() > epoch);
+        self.ends_at(from);
+        for batch in &mut self.batches {
+            batch.end = batch.end.min(from);
+        }
+        self.batches.retain(|batch| !batch.is_empty());
+        self.is_durably_made();
+    }
+
+    fn trim(&mut self, before: u64) {
+        let first = before.min(self.next());
+        assert_eq!(self.log().trim_before(before).unwrap(), first);
+        if first == self.first {
+            return;
+        }
+        self.first = first;
+        // The names are durable, and the slots; of the frames nobody said so.
+        for (name, mut bytes) in segments(self.folder.path()) {
+            bytes[HEADER_BYTES..].fill(0);
+            self.stored.entry(name).or_insert(bytes);
+        }
+    }
+
+    fn reset(&mut self, to: u64) {
+        let epoch = self.log().epoch();
+        self.log().reset(to).unwrap();
+        assert!(self.log().epoch() > epoch);
+        assert_eq!(segments(self.folder.path()).len(), 1, "nothing of before is kept");
+        self.ends_at(self.base);
+        self.batches.clear();
+        (self.base, self.first) = (to, to);
+        self.is_durably_made();
+    }
+
+    /// What is behind is not in the log any more.
+    fn ends_at(&mut self, next: u64) {
+        let left = self.twin.split_off((next - self.base) as usize);
+        self.former.extend((next..).zip(left));
+    }
+
+    /// The log ends in a new segment, durably.
+    fn is_durably_made(&mut self) {
+        self.found_unclean = false;
+        self.promised = self.next();
+        self.is_synced();
+    }
+
     /// Everything is on stable storage as it stands now.
     fn is_synced(&mut self) {
         self.synced = self.next();
@@ -243,7 +351,7 @@ impl Pair {
         let all = everything(&self.log().reader());
         assert!(all.lost.is_empty() && all.refused.is_empty());
         self.check_records(&all, false);
-        assert_eq!(all.records.len(), self.twin.len());
+        assert_eq!((all.first_seq, all.next_seq), (self.first, self.next()));
         let files = segments(self.folder.path());
         let ways = Ways::new(&all, &files, Oddities::default());
         ways.check(|| read(self.folder.path()).unwrap());
@@ -255,7 +363,8 @@ impl Pair {
         all.check_complete();
         for (seq, data) in &all.records {
             let is_former = |former: &(u64, Vec<u8>)| former.0 == *seq && former.1 == *data;
-            let right = self.twin.get(*seq as usize) == Some(data)
+            let place = seq.checked_sub(self.base);
+            let right = place.and_then(|place| self.twin.get(place as usize)) == Some(data)
                 || former_too && self.former.iter().any(is_former);
             assert!(right, "wrong bytes in record {seq}");
         }
@@ -274,6 +383,13 @@ impl Pair {
         let next = log.next_seq();
         assert!(next >= self.synced, "synced up to {}, left up to {next}", self.synced);
         let torn = self.batches.iter().find(|batch| batch.start < next && next < batch.end);
+        // Of what was trimmed before it was durable, the newest may be gone: then the log ends before it.
+        assert_eq!(
+            all.first_seq,
+            self.first.min(next),
+            "what was trimmed is back, or more is gone"
+        );
+        let torn = torn.filter(|_| next > all.first_seq);
         assert_eq!(torn, None, "a batch in part, the log ends at {next}");
 
         // The old handle's closing must not reach the new log: it has files of its own.
@@ -281,13 +397,14 @@ impl Pair {
         self.promised = log.durable_seq();
         self.log = Some(log);
         self.folder = folder;
-        self.former.extend((next..).zip(self.twin.split_off(next as usize)));
+        self.ends_at(next);
+        self.first = all.first_seq;
         self.batches.retain(|batch| batch.end <= next);
         self.is_synced();
     }
 
-    /// The newer segments may be missing, and each sector that was written since the last sync may be the old
-    /// one. Headers are synced before their segment has its name.
+    /// The newer segments may be missing, removed ones may be there, and each sector that was written since the last
+    /// sync may be the old one. Headers are synced before their segment has its name.
     fn after_a_cut(&self, seed: u64, kept_in_256: u8) -> Files {
         let mut random = fastrand::Rng::with_seed(seed);
         let now = segments(self.folder.path());
@@ -313,6 +430,11 @@ impl Pair {
                 }
             }
             left.insert(name.clone(), mixed);
+        }
+        for (name, bytes) in &self.stored {
+            if !now.contains_key(name) && random.bool() {
+                left.insert(name.clone(), bytes.clone());
+            }
         }
         left
     }

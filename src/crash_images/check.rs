@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use tempfile::TempDir;
 
-use super::image::{Choice, Layout};
-use super::moment::{Given, Moment, Told};
+use super::image::{Choice, Layout, Metas};
+use super::moment::{Moment, Told};
 use super::tape::{Keep, Recording, Tape};
 use super::work::{go_on, open};
 use crate::{Log, Reader};
@@ -17,6 +17,8 @@ pub(super) struct Bench {
     dirs: [TempDir; 2],
     /// A page that some images get beside their segments: it is of another life.
     pub(super) stale_page: Option<Vec<u8>>,
+    /// Whoever goes on in an image also drops records.
+    pub(super) drops: bool,
     pub(super) count: Count,
 }
 
@@ -31,7 +33,7 @@ pub(super) struct Count {
 struct Where<'a> {
     seed: u64,
     moment: &'a Moment,
-    metas: usize,
+    metas: Metas,
     choice: &'a Choice,
     generation: u32,
 }
@@ -41,14 +43,9 @@ impl Drop for Where<'_> {
         if std::thread::panicking() {
             let Where { seed, moment, metas, choice, generation } = self;
             eprintln!(
-                "image of generation {generation}, seed {seed}: moment {} ({}), {metas} of the \
-                 changes {:?}, sectors {choice:?}; durable {}, seen {:?}, given {}",
-                moment.number,
-                moment.at,
-                moment.pending,
-                moment.told.durable,
-                moment.told.seen,
-                moment.told.records.len(),
+                "image of generation {generation}, seed {seed}: moment {} ({}), {metas:?} of the \
+                 changes {:?}, sectors {choice:?}; {:?}",
+                moment.number, moment.at, moment.pending, moment.told,
             );
         }
     }
@@ -57,7 +54,7 @@ impl Drop for Where<'_> {
 impl Bench {
     pub(super) fn new() -> Self {
         let dirs = [in_memory(), in_memory()];
-        Bench { dirs, stale_page: None, count: Count::default() }
+        Bench { dirs, stale_page: None, drops: false, count: Count::default() }
     }
 
     /// Checks one image, goes on in it, and checks one image of that.
@@ -81,14 +78,14 @@ impl Bench {
             0 => rng.usize(1..20),
             _ => rng.usize(1..450),
         };
-        let again = going_on_from(told, found.unwrap_or(0), found.is_some());
+        let again = going_on_from(told, found);
         let tape = Tape::of_disk(&path, again, Keep::One(number), rng.u64(..));
         tape.start();
         let log = self.opened(&path, told, found);
         tape.watch(&log);
-        go_on(&log, &tape, told, &mut rng, 100);
-        let records = tape.borrow().told.records.clone();
-        assert_eq!(compare(&log.reader(), &records), records.len() as u64);
+        go_on(&log, &tape, told, &mut rng, (100, self.drops));
+        let now = tape.borrow().told.clone();
+        assert_eq!(compare(&log.reader(), &now).next, now.end());
         log.close().unwrap();
         crate::hook::listen(None);
         drop(place);
@@ -107,12 +104,12 @@ impl Bench {
         self.count.second += 1;
         let found = self.found(&path, &layout, told);
         let log = self.opened(&path, told, found);
-        let again = going_on_from(told, found.unwrap_or(0), found.is_some());
+        let again = going_on_from(told, found);
         let tape = Tape::of_disk(&path, again, Keep::One(0), 0);
-        go_on(&log, &tape, told, rng, 5);
+        go_on(&log, &tape, told, rng, (5, self.drops));
         log.close().unwrap();
-        let records = &tape.borrow().told.records;
-        assert_eq!(compare(&read(&path), records), records.len() as u64);
+        let now = tape.borrow().told.clone();
+        assert_eq!(compare(&read(&path), &now).next, now.end());
         self.count.checks += 1;
     }
 
@@ -124,32 +121,41 @@ impl Bench {
         }
     }
 
-    /// How many records a reader finds before any recovery; `None` if there is no log yet.
-    fn found(&mut self, path: &Path, layout: &Layout, told: &Told) -> Option<u64> {
+    /// What a reader finds before any recovery; `None` if there is no log yet.
+    fn found(&mut self, path: &Path, layout: &Layout, told: &Told) -> Option<Found> {
         if !layout.has_segments() {
             assert!(!told.exists, "a log that was open is gone");
             return None;
         }
-        let found = compare(&read(path), &told.records);
+        let found = compare(&read(path), told);
         self.count.checks += 1;
-        assert!(found >= told.durable, "durable up to {}, found {found}", told.durable);
-        if let Some(last) = found.checked_sub(1) {
-            let batch = &told.records[last as usize].batch;
-            assert_eq!(batch.end, found, "a batch is cut: {batch:?}");
+        let Found { first, next, is_reset } = found;
+        let was_cut = told.cut == Some(next);
+        assert!(
+            next >= told.durable || was_cut || is_reset,
+            "durable up to {}, found {next}",
+            told.durable
+        );
+        if !is_reset && !was_cut && next > first {
+            let batch = &told.given(next - 1).unwrap().batch;
+            assert_eq!(batch.end, next, "a batch is cut: {batch:?}");
         }
         Some(found)
     }
 
-    fn opened(&mut self, path: &Path, told: &Told, found: Option<u64>) -> Log {
+    fn opened(&mut self, path: &Path, told: &Told, found: Option<Found>) -> Log {
         let log = open(path);
         let recovery = log.recovery();
         assert!(!recovery.live, "an image is no live log");
         assert!(recovery.lost.is_empty(), "nothing is lost, but {recovery:?}");
-        assert_eq!(log.next_seq(), found.unwrap_or(0), "log and reader disagree");
+        let found = found.unwrap_or_default();
+        assert_eq!(compare(&log.reader(), told), found, "log and reader disagree");
+        assert_eq!((log.first_seq(), log.next_seq()), (found.first, found.next));
         assert!(log.durable_seq() <= log.next_seq());
-        assert_eq!(compare(&log.reader(), &told.records), log.next_seq());
+        let seen = told.seen.last().map_or(0, |(epoch, _)| *epoch);
+        assert!(log.epoch() >= seen, "epoch {seen} was seen, and is given again: {}", log.epoch());
         if told.closed {
-            assert_eq!(log.next_seq(), told.records.len() as u64);
+            assert_eq!((log.first_seq(), log.next_seq()), (told.first, told.end()));
             assert!(recovery.clean, "closed, and yet {recovery:?}");
         }
         self.count.checks += 1;
@@ -157,27 +163,49 @@ impl Bench {
     }
 }
 
-/// What is true of a log that begins with the first `found` of the records that `told` knows.
-fn going_on_from(told: &Told, found: u64, exists: bool) -> Told {
-    let records = told.records[..found as usize].to_vec();
-    let seen = told.seen.clone();
-    Told { records: Rc::new(records), durable: found, cut: None, seen, exists, closed: false }
+/// What was found of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) first: u64,
+    pub(super) next: u64,
+    /// It is empty, as a reset that was under way was to leave it.
+    pub(super) is_reset: bool,
 }
 
-/// Compares what is read with what was given; gives how many records were read.
-pub(super) fn compare(reader: &Reader, given: &[Rc<Given>]) -> u64 {
-    assert_eq!(reader.first_seq(), 0);
-    let mut seq = 0;
+/// What is true of a log that was found so.
+fn going_on_from(told: &Told, found: Option<Found>) -> Told {
+    let exists = found.is_some();
+    let found = found.unwrap_or_default();
+    let mut again = Told { durable: found.next, exists, closed: false, ..told.clone() };
+    again.take_in(found.first, found.next, found.is_reset);
+    again
+}
+
+/// Compares what is read with what was given.
+pub(super) fn compare(reader: &Reader, told: &Told) -> Found {
+    let (first, next) = (reader.first_seq(), reader.next_seq());
+    if told.reset == Some(next) && first == next {
+        return Found { first, next, is_reset: true };
+    }
+    // Of what was dropped, power may have taken the newest: then the log ends before it.
+    let begins = |seq: u64| first == seq.min(next);
+    assert!(
+        begins(told.first) || told.trim.is_some_and(begins),
+        "the log begins at {first}, and not at {} or {:?}",
+        told.first,
+        told.trim
+    );
+    let mut seq = first;
     for item in reader {
         let record = item.unwrap_or_else(|error| panic!("record {seq} was expected: {error}"));
         assert_eq!(record.seq(), seq);
-        let given = given.get(seq as usize);
+        let given = told.given(seq);
         let given = given.unwrap_or_else(|| panic!("record {seq} was never given to the log"));
         assert!(record.data() == &*given.payload, "record {seq} is not what was given");
         seq += 1;
     }
-    assert_eq!(seq, reader.next_seq());
-    seq
+    assert_eq!(seq, next);
+    Found { first, next, is_reset: false }
 }
 
 #[allow(unsafe_code)]
@@ -186,13 +214,19 @@ fn read(path: &Path) -> Reader {
     unsafe { Reader::open(path).unwrap() }
 }
 
-/// How many of the pending changes survive: all, none, or some.
-pub(super) fn some_metas(moment: &Moment, rng: &mut fastrand::Rng) -> usize {
+/// Which of the pending changes survive: all, none, or some; of removed files, perhaps others.
+pub(super) fn some_metas(moment: &Moment, rng: &mut fastrand::Rng) -> Metas {
     let all = moment.pending.len();
-    match rng.u8(..4) {
+    let first = match rng.u8(..4) {
         0 | 1 => all,
         _ => rng.usize(..=all),
-    }
+    };
+    let odd_removals = match moment.removals() {
+        0 => 0,
+        _ if rng.bool() => 0,
+        removals => rng.usize(..1 << removals.min(16)),
+    };
+    Metas { first, odd_removals }
 }
 
 /// Images lie in memory where that can be had: what reaches a disk, and when, is played anyway.

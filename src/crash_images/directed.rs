@@ -7,8 +7,8 @@ use super::check::Bench;
 use super::moment::Told;
 use super::tape::{Keep, Recording, Tape};
 use super::work::{
-    SEGMENT_BYTES, Work, append, append_batch, append_in_place, give_up, on_disk, open, payload,
-    sync,
+    SEGMENT_BYTES, Work, append, append_batch, append_in_place, cut, give_up, on_disk, open,
+    payload, reset, sync, trim,
 };
 use super::{check_every_image, finished, print};
 use crate::Log;
@@ -18,7 +18,7 @@ use crate::format::frame::{
 
 fn work() -> (Work, fastrand::Rng) {
     let tape = |dir: &Path| Tape::of_disk(dir, Told::default(), Keep::All, 0);
-    (Work::start(tape, SEGMENT_BYTES), fastrand::Rng::with_seed(4))
+    (Work::start(tape, SEGMENT_BYTES, true), fastrand::Rng::with_seed(4))
 }
 
 /// Checks images of the moments from `from` on: all of each moment, or 48 where there are more.
@@ -84,6 +84,80 @@ fn every_image_around_a_roll_keeps_every_promise() {
     sync(work.log(), &work.tape);
     append(work.log(), &work.tape, payload(&mut rng, 30));
     check("roll", work, synced);
+}
+
+/// Appends `count` records, of which two fill a segment.
+fn append_large(work: &Work, rng: &mut fastrand::Rng, count: usize) {
+    (0..count).for_each(|_| append(work.log(), &work.tape, payload(rng, 3500)));
+}
+
+fn segments_of(work: &Work) -> u64 {
+    work.log().stats().unwrap().segments
+}
+
+/// Attack 43: each subset of the removals, with the slot as it was or is.
+#[test]
+fn every_image_around_a_trim_keeps_every_promise() {
+    let (work, mut rng) = work();
+    append_large(&work, &mut rng, 7);
+    sync(work.log(), &work.tape);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    assert_eq!(segments_of(&work), 4);
+    let from = work.tape.borrow().moments.len();
+    trim(work.log(), &work.tape, 6);
+    assert_eq!(segments_of(&work), 1);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    // In a segment that stays; and all there is.
+    trim(work.log(), &work.tape, 7);
+    trim(work.log(), &work.tape, 9);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    check_most("trim", work, from, 24);
+}
+
+/// The segment whose slot says what was trimmed has a name that no sync made durable.
+#[test]
+fn a_trim_behind_a_roll_holds_in_every_image() {
+    let (work, mut rng) = work();
+    append_large(&work, &mut rng, 2);
+    sync(work.log(), &work.tape);
+    append_large(&work, &mut rng, 1);
+    assert_eq!(segments_of(&work), 2);
+    let from = work.tape.borrow().moments.len();
+    trim(work.log(), &work.tape, 1);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    check_most("trim behind a roll", work, from, 24);
+}
+
+/// Attack 17: a segment that was cut outlives the one that cut it.
+#[test]
+fn what_was_cut_and_then_trimmed_comes_back_in_no_image() {
+    let (work, mut rng) = work();
+    append_large(&work, &mut rng, 5);
+    cut(work.log(), &work.tape, 3);
+    append_large(&work, &mut rng, 2);
+    cut(work.log(), &work.tape, 1);
+    append_large(&work, &mut rng, 4);
+    sync(work.log(), &work.tape);
+    let from = work.tape.borrow().moments.len();
+    trim(work.log(), &work.tape, 4);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    check_most("trim behind cuts", work, from, 4);
+}
+
+#[test]
+fn every_image_around_a_reset_keeps_every_promise() {
+    for next_seq in [0, 3, 1000] {
+        let (work, mut rng) = work();
+        append_large(&work, &mut rng, 4);
+        sync(work.log(), &work.tape);
+        append(work.log(), &work.tape, payload(&mut rng, 30));
+        let from = work.tape.borrow().moments.len();
+        reset(work.log(), &work.tape, next_seq);
+        append(work.log(), &work.tape, payload(&mut rng, 30));
+        sync(work.log(), &work.tape);
+        append(work.log(), &work.tape, payload(&mut rng, 30));
+        check_most("reset", work, from, 6);
+    }
 }
 
 /// Attack 20: the slot says open, durably, before the first frame.

@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use super::moment::{FileState, Meta, Moment, SECTOR_BYTES};
 
-/// The first so many of a moment's pending changes of metadata have reached the disk, and with them
-/// these files under these names. Their sectors are to be chosen.
+/// Some of a moment's pending changes of metadata have reached the disk, and with them these files
+/// under these names. Their sectors are to be chosen.
 pub(super) struct Layout {
-    pub(super) metas: usize,
+    pub(super) metas: Metas,
     files: Vec<Laid>,
     /// The sectors that changed: file, sector.
     open: Vec<(usize, usize)>,
@@ -21,13 +21,43 @@ struct Laid {
     state: Rc<FileState>,
 }
 
+/// Which of a moment's pending changes of metadata have reached the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Metas {
+    /// So many, from the first on;
+    pub(super) first: usize,
+    /// but for those removals of segments whose bit is set here, in their order: these are on the disk if they are
+    /// behind the first so many, and are not if they are among them.
+    pub(super) odd_removals: usize,
+}
+
+impl Metas {
+    fn survived(self, moment: &Moment) -> Vec<&Meta> {
+        let mut odd = self.odd_removals;
+        let mut survives = |(index, meta): &(usize, &Meta)| {
+            let mut is_odd = false;
+            if meta.removes_a_segment() {
+                (is_odd, odd) = (odd & 1 == 1, odd >> 1);
+            }
+            (*index < self.first) != is_odd
+        };
+        moment
+            .pending
+            .iter()
+            .enumerate()
+            .filter(|change| survives(change))
+            .map(|(_, meta)| meta)
+            .collect()
+    }
+}
+
 /// For each open sector of a layout: 0 as it was synced, else which of the later versions.
 pub(super) type Choice = Vec<usize>;
 
 impl Layout {
-    pub(super) fn new(moment: &Moment, metas: usize) -> Self {
+    pub(super) fn new(moment: &Moment, metas: Metas) -> Self {
         let mut names = moment.names.clone();
-        let survived = &moment.pending[..metas];
+        let survived = metas.survived(moment);
         survived.iter().for_each(|meta| meta.apply(&mut names));
         let mut files = Vec::new();
         let mut open = Vec::new();

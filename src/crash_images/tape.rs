@@ -231,9 +231,10 @@ impl Tape {
     fn listen_to_the_page(&mut self) {
         let Some(home) = &self.page else { return };
         let (epoch, end) = (home.page().epoch(), home.page().end().seq);
-        // While the log is being cut, what was durable behind the cut is promised no more.
-        let promised = home.page().durable_seq().min(self.told.cut.unwrap_or(u64::MAX));
-        self.told.durable = self.told.durable.max(promised);
+        self.told.durable = self.told.durable.max(home.page().durable_seq());
+        if self.told.trim == Some(home.page().first_seq()) {
+            self.told.first = home.page().first_seq();
+        }
         match self.told.seen.last_mut() {
             Some((last, seen)) if *last == epoch => *seen = (*seen).max(end),
             _ => self.told.seen.push((epoch, end)),
@@ -272,9 +273,13 @@ pub(super) trait Recording {
     /// These records are about to be given to the log, in one call; gives the first one's number.
     fn give(&self, payloads: &[Box<[u8]>]) -> u64;
     fn returned(&self, at: &'static str);
-    /// The log is about to be cut.
+    /// The log is about to be cut, trimmed, or reset.
     fn cuts(&self, seq: u64);
+    fn trims(&self, seq: u64);
+    fn resets(&self, seq: u64);
     fn was_cut(&self, seq: u64);
+    fn was_trimmed(&self, seq: u64);
+    fn was_reset(&self, seq: u64);
     fn is_durable(&self, below: u64);
     /// Closing returned; `says_so` if the log's files say that it was closed.
     fn closed(&self, says_so: bool);
@@ -304,8 +309,8 @@ impl Recording for Shared {
 
     fn give(&self, payloads: &[Box<[u8]>]) -> u64 {
         let mut tape = self.borrow_mut();
+        let first = tape.told.end();
         let records = Rc::make_mut(&mut tape.told.records);
-        let first = records.len() as u64;
         let batch = first..first + payloads.len() as u64;
         for payload in payloads {
             records.push(Rc::new(Given { payload: payload.clone(), batch: batch.clone() }));
@@ -329,17 +334,40 @@ impl Recording for Shared {
     }
 
     fn cuts(&self, seq: u64) {
-        let told = &mut self.borrow_mut().told;
-        told.durable = told.durable.min(seq);
-        told.cut = Some(seq);
+        self.borrow_mut().told.cut = Some(seq);
+    }
+
+    fn trims(&self, seq: u64) {
+        self.borrow_mut().told.trim = Some(seq);
+    }
+
+    fn resets(&self, seq: u64) {
+        self.borrow_mut().told.reset = Some(seq);
     }
 
     fn was_cut(&self, seq: u64) {
         let mut tape = self.borrow_mut();
         if !tape.is_dead() {
-            Rc::make_mut(&mut tape.told.records).truncate(seq as usize);
+            tape.told.end_at(seq);
             (tape.told.durable, tape.told.cut, tape.told.closed) = (seq, None, false);
             tape.moment("cut");
+        }
+    }
+
+    fn was_trimmed(&self, seq: u64) {
+        let mut tape = self.borrow_mut();
+        if !tape.is_dead() {
+            (tape.told.first, tape.told.trim, tape.told.closed) = (seq, None, false);
+            tape.moment("trimmed");
+        }
+    }
+
+    fn was_reset(&self, seq: u64) {
+        let mut tape = self.borrow_mut();
+        if !tape.is_dead() {
+            tape.told.begin_at(seq);
+            (tape.told.durable, tape.told.closed) = (seq, false);
+            tape.moment("reset");
         }
     }
 
@@ -347,7 +375,7 @@ impl Recording for Shared {
         let mut tape = self.borrow_mut();
         if !tape.is_dead() {
             tape.page = None;
-            tape.told.durable = tape.told.records.len() as u64;
+            tape.told.durable = tape.told.end();
             tape.told.closed = says_so;
             tape.moment("closed");
         }

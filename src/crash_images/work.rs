@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::check::compare;
+use super::check::{Found, compare};
 use super::moment::Told;
 use super::tape::{Recording, Shared};
 use crate::{Log, SyncPolicy};
@@ -93,28 +93,80 @@ pub(super) fn give_up(log: &Log, bytes: &[u8]) {
 pub(super) fn sync(log: &Log, tape: &Shared) {
     let durable = log.sync().unwrap();
     tape.is_durable(durable);
-    assert!(tape.is_dead() || durable == tape.borrow().told.records.len() as u64);
+    assert!(tape.is_dead() || durable == tape.borrow().told.end());
     tape.returned("synced");
 }
 
-/// Appends `appends` times with syncs in between, of which one is in the middle; the first append
-/// says in its epoch that numbers which readers saw, as `told`, are given again.
+/// Cuts the log before some record.
+pub(super) fn cut_somewhere(log: &Log, tape: &Shared, rng: &mut fastrand::Rng) {
+    if !log.is_empty() {
+        cut(log, tape, rng.u64(log.first_seq()..log.next_seq()));
+    }
+}
+
+pub(super) fn cut(log: &Log, tape: &Shared, seq: u64) {
+    tape.cuts(seq);
+    log.truncate_from(seq).unwrap();
+    tape.was_cut(seq);
+}
+
+/// Drops the oldest records, as a rule not many more than half of them.
+pub(super) fn trim_some(log: &Log, tape: &Shared, rng: &mut fastrand::Rng) {
+    let most = if rng.u8(..4) == 0 { log.len() } else { log.len() / 2 };
+    trim(log, tape, log.first_seq() + rng.u64(..=most));
+}
+
+pub(super) fn trim(log: &Log, tape: &Shared, seq: u64) {
+    tape.trims(seq);
+    assert_eq!(log.trim_before(seq).unwrap(), seq);
+    tape.was_trimmed(seq);
+}
+
+/// Drops all records; the next number was given before, or not, or is far away.
+pub(super) fn reset_somewhere(log: &Log, tape: &Shared, rng: &mut fastrand::Rng) {
+    let next = log.next_seq();
+    let seq = match rng.u8(..4) {
+        0 => 0,
+        1 => rng.u64(..=next),
+        2 => next + rng.u64(..50),
+        _ => next + rng.u64(..1 << 40),
+    };
+    reset(log, tape, seq);
+}
+
+pub(super) fn reset(log: &Log, tape: &Shared, seq: u64) {
+    tape.resets(seq);
+    log.reset(seq).unwrap();
+    tape.was_reset(seq);
+}
+
+/// Appends so many times, with syncs in between, of which one is in the middle; if it `drops`, also drops
+/// records now and then. Each append says in its epoch that numbers which readers saw, as `told`, are
+/// given again.
 pub(super) fn go_on(
     log: &Log,
     tape: &Shared,
     told: &Told,
     rng: &mut fastrand::Rng,
-    appends: usize,
+    (appends, drops): (usize, bool),
 ) {
-    let found = log.next_seq();
     for number in 0..appends {
+        if drops {
+            match rng.u8(..64) {
+                0 => cut_somewhere(log, tape, rng),
+                1 => trim_some(log, tape, rng),
+                2 => reset_somewhere(log, tape, rng),
+                _ => {}
+            }
+        }
+        let next = log.next_seq();
         let len = if rng.u8(..32) == 0 { rng.usize(..2000) } else { rng.usize(..120) };
         append_some(log, tape, rng, len);
-        if log.next_seq() > found {
+        if log.next_seq() > next {
             for (epoch, seen) in &told.seen {
                 assert!(
-                    *seen <= found || log.epoch() > *epoch,
-                    "numbers from {found} on are given again in epoch {}, seen up to {seen} in {epoch}",
+                    *seen <= next || log.epoch() > *epoch,
+                    "numbers from {next} on are given again in epoch {}, seen up to {seen} in {epoch}",
                     log.epoch()
                 );
             }
@@ -131,17 +183,24 @@ pub(super) struct Work {
     log: Option<Log>,
     pub(super) tape: Shared,
     segment_bytes: u64,
-    /// How many records the last death left. As long as none is added, closing says so nowhere: what
+    /// It also drops records, all or the oldest, and cuts batches.
+    drops: bool,
+    /// Where the last death left the log's end. As long as none is added, closing says so nowhere: what
     /// was found after a death stays as it is.
-    risen_with: Option<usize>,
+    risen_with: Option<u64>,
 }
 
 impl Work {
-    pub(super) fn start(tape: impl FnOnce(&Path) -> Shared, segment_bytes: u64) -> Self {
+    pub(super) fn start(
+        tape: impl FnOnce(&Path) -> Shared,
+        segment_bytes: u64,
+        drops: bool,
+    ) -> Self {
         let dir = on_disk();
         let tape = tape(dir.path());
         tape.start();
-        let mut work = Work { dirs: vec![dir], log: None, tape, segment_bytes, risen_with: None };
+        let (dirs, log, risen_with) = (vec![dir], None, None);
+        let mut work = Work { dirs, log, tape, segment_bytes, drops, risen_with };
         work.reopen();
         work
     }
@@ -160,7 +219,7 @@ impl Work {
     }
 
     fn says_closed(&self) -> bool {
-        self.risen_with != Some(self.tape.borrow().told.records.len())
+        self.risen_with != Some(self.tape.borrow().told.end())
     }
 
     pub(super) fn reopen(&mut self) {
@@ -183,20 +242,20 @@ impl Work {
         let log = open_with(&self.path(), self.segment_bytes);
         let recovery = log.recovery();
         assert!(recovery.live == live && recovery.lost.is_empty(), "{recovery:?}");
-        let found = log.next_seq();
-        {
-            let told = &mut self.tape.borrow_mut().told;
-            let cut = told.cut.take();
-            let least = |seen: u64| cut.map_or(seen, |cut| seen.min(cut));
-            assert!(told.seen.last().is_none_or(|(_, seen)| found >= least(*seen)), "G1");
-            let records = std::rc::Rc::make_mut(&mut told.records);
-            let under_way = records.last().map_or(0, |last| last.batch.start);
-            let whole = [Some(records.len() as u64), Some(under_way), cut];
-            assert!(whole.contains(&Some(found)), "G1, G5");
-            records.truncate(found as usize);
-            assert_eq!(compare(&log.reader(), records), found);
+        let mut told = self.tape.borrow().told.clone();
+        let Found { first, next, is_reset } = compare(&log.reader(), &told);
+        if !is_reset {
+            let least = |seen: u64| told.cut.map_or(seen, |cut| seen.min(cut));
+            assert!(told.seen.last().is_none_or(|(_, seen)| next >= least(*seen)), "G1");
+            let whole = [Some(told.end()), Some(told.under_way()), told.cut];
+            assert!(whole.contains(&Some(next)), "G1, G5");
         }
-        self.risen_with = Some(found as usize);
+        if is_reset || told.cut == Some(next) {
+            told.durable = told.durable.min(next);
+        }
+        told.take_in(first, next, is_reset);
+        self.tape.borrow_mut().told = told;
+        self.risen_with = Some(next);
         self.tape.watch(&log);
         self.log = Some(log);
     }
@@ -212,7 +271,10 @@ impl Work {
                 }
             }
             5 => self.tape.dies_in(rng.usize(1..12)),
-            7 => self.truncate(rng),
+            7 if self.drops => cut_somewhere(self.log(), &self.tape, rng),
+            7 => self.cut_a_batch_off(rng),
+            8 | 9 if self.drops => trim_some(self.log(), &self.tape, rng),
+            10 if self.drops => reset_somewhere(self.log(), &self.tape, rng),
             6 => {
                 // A record that holds what the log's own file holds: frames, header, slots.
                 let own = fs::read(self.last_file()).unwrap();
@@ -231,15 +293,11 @@ impl Work {
     }
 
     /// Cuts the log before some record or batch.
-    fn truncate(&mut self, rng: &mut fastrand::Rng) {
+    fn cut_a_batch_off(&mut self, rng: &mut fastrand::Rng) {
         let records = self.tape.borrow().told.records.clone();
-        if records.is_empty() {
-            return;
+        if !records.is_empty() {
+            cut(self.log(), &self.tape, records[rng.usize(..records.len())].batch.start);
         }
-        let seq = records[rng.usize(..records.len())].batch.start;
-        self.tape.cuts(seq);
-        self.log().truncate_from(seq).unwrap();
-        self.tape.was_cut(seq);
     }
 
     fn last_file(&self) -> PathBuf {

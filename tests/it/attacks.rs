@@ -273,6 +273,28 @@ fn attack_10_one_slot_or_one_header_copy_is_enough() -> Result<()> {
     Ok(())
 }
 
+/// Attack 10, for what a slot alone knows: what was trimmed stays so, and what was removed is not lost.
+#[test]
+fn attack_10_one_slot_is_enough_to_know_what_was_trimmed() -> Result<()> {
+    for offset in [512 + 8, 512 + 33, 4096 + 512 + 8, 4096 + 512 + 33] {
+        let dir = tempdir();
+        let log = open(dir.path())?;
+        append(&log, 0..500);
+        log.sync()?;
+        log.trim_before(300)?;
+        append(&log, 500..501);
+        // As it is while the log is open: closing writes a slot, too.
+        let cut = image(dir.path());
+        flip(segments(cut.path()).last().unwrap(), offset);
+        let reader = read(cut.path())?;
+        assert_eq!((reader.first_seq(), reader.next_seq()), (300, 501), "offset {offset}");
+        assert_eq!(everything(&reader).lost, []);
+        let log = open(cut.path())?;
+        assert_eq!((log.first_seq(), log.recovery().lost.len()), (300, 0), "offset {offset}");
+    }
+    Ok(())
+}
+
 /// Attack 10: without both slots nothing is cut on a guess.
 #[test]
 fn attack_10_without_slots_nothing_is_cut() -> Result<()> {

@@ -36,4 +36,5 @@ mod tail;
 #[cfg(feature = "tracing")]
 mod traced;
 mod twin;
+mod typed;
 mod verify;

@@ -3,6 +3,8 @@
 //!
 //! `MAPLOG_RAFT_SEEDS=1000` runs that many logs; `MAPLOG_RAFT_SEED=17` only that one.
 
+mod storage;
+
 use fastrand::Rng;
 use maplog::{ErrorKind, Log, Reader, SyncPolicy, Tail};
 use tempfile::TempDir;
