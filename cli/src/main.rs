@@ -7,6 +7,7 @@ mod append;
 mod bench;
 mod cat;
 mod completions;
+mod consumers;
 mod export;
 mod failure;
 mod feed;
@@ -68,6 +69,7 @@ enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Trim(trim::Args),
+    Consumers(consumers::Args),
     Export(export::Args),
     Import(import::Args),
     Bench(bench::Args),
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => (args.json, verify::run(&args)),
         Command::Repair(args) => (args.json, repair::run(&args)),
         Command::Trim(args) => (args.json, trim::run(&args)),
+        Command::Consumers(args) => (args.json, consumers::run(&args)),
         Command::Export(args) => (args.json, export::run(&args)),
         Command::Import(args) => (args.json, import::run(&args)),
         Command::Bench(args) => (args.json, bench::run(&args)),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use maplog::{ErrorKind, Reader, SegmentStat};
+use maplog::{ErrorKind, Reader, SegmentStat, Stats};
 use serde_json::{Value, json};
 
 use crate::text::{Grouped, say};
@@ -30,6 +30,7 @@ It tells:
   durable       every record below it survives a power cut
   bytes         of the segment files, with what is allocated ahead
   waste         of them: allocated ahead, left over, cut or trimmed; what damage hides is not counted
+  trimmed       records that are gone, and whose space comes back when their segment holds no others
   appending     how many processes have it open to append; those that this user may see, by their ids
   reading       processes that have it mapped to read now, as far as this user may see
 
@@ -43,7 +44,7 @@ With --json, where what is not known is null:
   log                 the path as it was given
   records             how many sequence numbers it holds
   first_seq, next_seq, durable_seq
-  bytes, waste_bytes  as above
+  bytes, waste_bytes, trimmed  as above
   appending           how many processes
   processes           those that are seen, each with pid, name, and appends: true or false
   segments            each with id, base_seq, end_seq, file_bytes, used_bytes, created (seconds since 1970
@@ -58,6 +59,7 @@ Example:
 /// What is told.
 struct Found {
     reader: Reader,
+    stats: Stats,
     segments: Vec<SegmentStat>,
     /// `None` if this user may not know.
     appending: Option<usize>,
@@ -71,7 +73,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         count => Some(count?),
     };
     let (segments, processes) = (reader.segments()?, processes(&args.log));
-    let found = Found { reader, segments, appending, processes };
+    let stats = reader.stats()?;
+    let found = Found { reader, stats, segments, appending, processes };
     say(&match args.json {
         true => format!("{}\n", found.object(&args.log)),
         false => found.lines(),
@@ -98,6 +101,7 @@ impl Found {
             "durable_seq": self.reader.durable_seq(),
             "bytes": self.bytes(),
             "waste_bytes": self.waste_bytes(),
+            "trimmed": self.stats.trimmed,
             "appending": self.appending,
             "processes": self.processes.iter().map(process).collect::<Value>(),
             "segments": self.segments.iter().map(segment_object).collect::<Value>(),
@@ -118,6 +122,7 @@ impl Found {
         line("segments", &Grouped(self.segments.len() as u64));
         line("bytes", &Grouped(self.bytes()));
         line("waste", &Grouped(self.waste_bytes()));
+        line("trimmed", &Grouped(self.stats.trimmed));
         line("appending", &self.appending());
         line("reading", &self.named(false).unwrap_or_else(|| "nobody seen".to_owned()));
         text + "\n" + &table(&self.segments)

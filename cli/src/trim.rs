@@ -14,7 +14,7 @@ use crate::{Failure, Outcome, open};
 ///
 /// --before is exact. The other limits drop whole segments, and never the one that appends go to: up to a
 /// segment more is kept than they say. Of several the one that drops most counts. Others may append and
-/// read meanwhile; what they hold of dropped records stays readable to them. Consumers are not waited for.
+/// read meanwhile; what they hold of dropped records stays readable to them.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     log: PathBuf,
     #[command(flatten)]
     limits: Limits,
+    /// Drop nothing that a consumer of the log has not done
+    #[arg(long)]
+    not_past_consumers: bool,
     /// Write one JSON object instead of a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -69,8 +72,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         check_not_past_end(&reader, seq)?;
     }
     drop(reader);
-    let log = open::to_append(&args.log, &args.limits.options())?;
+    let log = open::to_append(&args.log, &args.options())?;
     let first_seq = match args.limits.before {
+        Some(seq) if args.not_past_consumers => log.trim_before(seq.min(done_by_all(&log)?))?,
         Some(seq) => log.trim_before(seq)?,
         None => log.enforce_retention()?,
     };
@@ -105,16 +109,27 @@ fn freed<'a>(before: &'a [SegmentStat], after: &[SegmentStat]) -> Vec<&'a Segmen
     before.iter().filter(|segment| !is_left(segment.id)).collect()
 }
 
-impl Limits {
+/// Below it all records are done by all consumers.
+fn done_by_all(log: &Log) -> Result<u64, Failure> {
+    let consumers = log.consumers()?;
+    let next = consumers.iter().map(|one| one.next_seq.unwrap_or(log.first_seq()));
+    Ok(next.min().unwrap_or(u64::MAX))
+}
+
+impl Args {
     fn options(&self) -> maplog::Options {
+        let Limits { keep_bytes, keep_age, keep_segments, .. } = &self.limits;
         let mut retention = Retention::default();
-        if let Some(bytes) = self.keep_bytes {
+        if self.not_past_consumers {
+            retention = retention.not_past_any(u64::MAX);
+        }
+        if let Some(bytes) = *keep_bytes {
             retention = retention.max_bytes(bytes);
         }
-        if let Some(age) = self.keep_age {
+        if let Some(age) = *keep_age {
             retention = retention.max_age(age);
         }
-        if let Some(segments) = self.keep_segments {
+        if let Some(segments) = *keep_segments {
             retention = retention.max_segments(segments);
         }
         Log::options().create(false).retention(retention)

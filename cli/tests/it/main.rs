@@ -3,6 +3,7 @@
 
 mod appending;
 mod bench;
+mod consumers;
 mod damage;
 mod disk;
 mod failures;

@@ -30,7 +30,7 @@ fn stat_tells_how_much_there_is_and_of_which_segments() {
         log,
         format!(
             "log       log\nrecords   501\nfirst     0\nnext      501\ndurable   500\nsegments  2\n\
-             bytes     32,768\nwaste     {waste}\nappending nobody\nreading   nobody seen"
+             bytes     32,768\nwaste     {waste}\ntrimmed   0\nappending nobody\nreading   nobody seen"
         )
     );
     let rows: Vec<Vec<_>> = segments.lines().map(|row| row.split_whitespace().collect()).collect();
@@ -53,7 +53,8 @@ fn in_json_each_segment_has_all_that_is_known() {
     let used = 8192 + 32 + 10 * (16 + 16);
     let expected = json!({
         "log": "log", "records": 10, "first_seq": 7, "next_seq": 17, "durable_seq": 17,
-        "bytes": 65536, "waste_bytes": 65536 - used, "appending": 0, "processes": [],
+        "bytes": 65536, "trimmed": 0,
+        "waste_bytes": 65536 - used, "appending": 0, "processes": [],
         "segments": [{
             "id": 1, "base_seq": 7, "end_seq": 17, "file_bytes": 65536, "used_bytes": used,
             "created": segment["created"], "reason": "first", "epoch": 1,
