@@ -15,6 +15,7 @@ use crate::handle::{Core, Writer};
 use crate::options::{Options, SyncPolicy};
 use crate::reader::{Reader, Stats};
 use crate::survey::Recovery;
+use crate::sync::SyncCounts;
 use crate::writer::{held, max_record};
 
 /// A log open to append and to read. Cheap to clone, and all clones, and all handles that one process
@@ -312,7 +313,10 @@ impl Log {
     /// Those of looking at the files.
     pub fn stats(&self) -> Result<Stats> {
         let home = &self.core.home;
-        Ok(Stats { held: held(home)?, ..self.reader().stats()? })
+        let SyncCounts { count: syncs, total: sync_time, longest: longest_sync } =
+            self.core.syncer.counts();
+        let of_process = Stats { held: held(home)?, ..self.reader().stats()? };
+        Ok(Stats { syncs, sync_time, longest_sync, ..of_process })
     }
 
     /// Syncs; if this is the last handle, also closes the log, so that the next opening finds it clean.

@@ -15,6 +15,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::SegmentIndex;
@@ -239,6 +240,9 @@ impl Reader {
             trimmed,
             index_bytes: self.site.indexes.bytes(),
             held: None,
+            syncs: 0,
+            sync_time: Duration::ZERO,
+            longest_sync: Duration::ZERO,
         })
     }
 
@@ -312,4 +316,11 @@ pub struct Stats {
     /// What the [`Retention`](crate::Retention) of the handle would drop if a consumer had come further. `None` if nothing,
     /// or if it was asked of a [`Reader`], which has none.
     pub held: Option<Held>,
+    /// How often this process has synced the log since it opened it; none, if it was asked of a [`Reader`].
+    /// With group commit one sync serves many appends.
+    pub syncs: u64,
+    /// How long those took altogether.
+    pub sync_time: Duration,
+    /// How long the longest of them took.
+    pub longest_sync: Duration,
 }

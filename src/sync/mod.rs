@@ -41,6 +41,15 @@ pub(crate) struct Syncer {
     noted: Mutex<Noted>,
     /// Syncs of others that were under way when this process last synced.
     suspects: Mutex<Vec<(usize, u64)>>,
+    counts: Mutex<SyncCounts>,
+}
+
+/// The syncs of this process since it opened the log, those that failed included.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SyncCounts {
+    pub(crate) count: u64,
+    pub(crate) total: Duration,
+    pub(crate) longest: Duration,
 }
 
 #[derive(Default)]
@@ -70,7 +79,19 @@ impl Syncer {
             queue: Monitor::default(),
             noted: Mutex::new(Noted::new()),
             suspects: Mutex::default(),
+            counts: Mutex::default(),
         }
+    }
+
+    pub(crate) fn counts(&self) -> SyncCounts {
+        *self.counts.lock()
+    }
+
+    fn count(&self, took: Duration) {
+        let mut counts = self.counts.lock();
+        counts.count += 1;
+        counts.total += took;
+        counts.longest = counts.longest.max(took);
     }
 
     /// Makes every record that is committed now durable; gives the first number that is not.
@@ -96,7 +117,10 @@ impl Syncer {
         if broken!("position_before_sync") {
             self.note_position(home, home.page().end());
         }
-        let end = self.sync_data(home, false)?;
+        let since = Instant::now();
+        let synced = self.sync_data(home, false);
+        self.count(since.elapsed());
+        let end = synced?;
         self.note_position(home, end);
         event!(DEBUG, durable_seq = end.seq, "synced");
         Ok(home.page().durable_seq())

@@ -196,3 +196,22 @@ fn leaves() {
     also.leave();
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
+
+#[test]
+fn stats_count_the_syncs_of_this_process() -> Result<()> {
+    let dir = tempdir();
+    let log = open(dir.path(), SyncPolicy::Manual)?;
+    assert_eq!(log.stats()?.syncs, 0);
+    let since = Instant::now();
+    for seq in 0..5_u64 {
+        log.append(seq.to_le_bytes())?;
+        log.sync()?;
+        log.sync()?;
+    }
+    let stats = log.stats()?;
+    assert_eq!(stats.syncs, 5, "what is durable is not synced again");
+    assert!(stats.longest_sync * 5 >= stats.sync_time && stats.sync_time <= since.elapsed());
+    assert!(stats.longest_sync > Duration::ZERO);
+    assert_eq!(log.reader().stats()?.syncs, 0, "a reader syncs nothing");
+    Ok(())
+}
