@@ -1,5 +1,5 @@
 //! The command as its users meet it: real processes, real files, real pipes.
-#![allow(missing_docs, unreachable_pub, clippy::print_stderr)]
+#![allow(missing_docs, unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
 
 mod appending;
 mod bench;
@@ -10,6 +10,7 @@ mod failures;
 mod forms;
 mod help;
 mod pipes;
+mod python;
 mod reading;
 mod refusals;
 mod repairing;
