@@ -114,10 +114,13 @@ fn readers_of_what_is_dropped_finish_or_are_told() {
     let log = open_with(dir.path(), Retention::default().max_segments(8));
     append(&log, 1000);
     let path = dir.path().to_str().unwrap();
-    let readers: Vec<_> =
-        (0..4).map(|_| child("retention::reads_all_the_while", &[("LOG", path)])).collect();
+    let names = ["0", "1", "2", "3"];
+    let role = "retention::reads_all_the_while";
+    let readers = names.map(|name| child(role, &[("LOG", path), ("READER", name)]));
     let since = Instant::now();
-    while since.elapsed() < Duration::from_secs(4) {
+    let had_both = || names.iter().all(|name| dir.path().join(had_both(name)).exists());
+    while !had_both() || since.elapsed() < Duration::from_secs(4) {
+        assert!(since.elapsed() < Duration::from_secs(120), "a reader never had both");
         append(&log, 100);
     }
     std::fs::write(dir.path().join("stop"), "").unwrap();
@@ -132,15 +135,27 @@ fn readers_of_what_is_dropped_finish_or_are_told() {
         told += trimmed.parse::<u64>().unwrap();
     }
     println!("{finished} passes over what was being dropped finished, {told} were told of it");
-    assert!(finished > 10 && told > 10, "{finished} {told}");
+    assert!(finished >= 4 * BOTH && told >= 4 * BOTH, "{finished} {told}");
+}
+
+/// Passes that each reader finishes, and as many that it is told of, before it may stop.
+const BOTH: u64 = 3;
+
+fn had_both(reader: &str) -> String {
+    format!("had-both-{reader}")
 }
 
 #[test]
 #[ignore = "a process of the test above"]
 fn reads_all_the_while() {
     let path = std::path::PathBuf::from(std::env::var("LOG").unwrap());
+    let had_both = path.join(had_both(&std::env::var("READER").unwrap()));
+    let stop = path.join("stop");
     let (mut finished, mut told) = (0, 0);
-    while !path.join("stop").exists() {
+    for passes in 0_u64.. {
+        if stop.exists() {
+            break;
+        }
         let reader = read(&path).unwrap();
         let mut next = reader.first_seq();
         let mut trimmed = false;
@@ -158,14 +173,19 @@ fn reads_all_the_while() {
                     trimmed = true;
                 }
             }
-            // So that what it reads is overtaken now and then.
-            if next.is_multiple_of(64) {
-                std::thread::yield_now();
+            // Now and then all that it saw is dropped before it goes on.
+            if passes.is_multiple_of(16) && next == reader.first_seq() + 1 {
+                while !stop.exists() && read(&path).unwrap().first_seq() < reader.next_seq() {
+                    std::thread::yield_now();
+                }
             }
         }
         match trimmed {
             true => told += 1,
             false => finished += 1,
+        }
+        if finished.min(told) == BOTH {
+            std::fs::write(&had_both, "").unwrap();
         }
     }
     println!("\npasses {finished} {told}");
