@@ -92,13 +92,13 @@ impl Consumer {
         self.tail.next_seq()
     }
 
-    /// All records below it are done; where it goes on when it is opened again.
+    /// All records below it are done; where it goes on when it is opened again. 0 in a child of `fork`.
     #[must_use]
     pub fn acked_seq(&self) -> u64 {
         self.progress.lowest_open()
     }
 
-    /// The bytes that were stored with [`ack_with`](Self::ack_with); none at first.
+    /// The bytes that were stored with [`ack_with`](Self::ack_with); none at first, and in a child of `fork`.
     #[must_use]
     pub fn user_data(&self) -> Vec<u8> {
         self.progress.user_data()
@@ -190,7 +190,7 @@ impl Consumer {
     /// `OutOfRange` if it was not given yet; `Io` and its kin if it cannot be stored: then it may be given
     /// again; `Forked`.
     pub fn ack(&self, seq: u64) -> Result<()> {
-        self.progress.ack(self.progress.generation(), seq, true, None)
+        self.progress.ack(None, seq, true, None)
     }
 
     /// Record `seq` is done, and those before it as far as they were acknowledged themselves: for records that are worked
@@ -200,7 +200,7 @@ impl Consumer {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub fn ack_one(&self, seq: u64) -> Result<()> {
-        self.progress.ack(self.progress.generation(), seq, false, None)
+        self.progress.ack(None, seq, false, None)
     }
 
     /// As [`ack`](Self::ack), and stores some bytes with the place, both or neither: say, where in its output the
@@ -209,7 +209,7 @@ impl Consumer {
     /// # Errors
     /// As [`ack`](Self::ack), and `TooLarge` above [`USER_DATA_BYTES`](Self::USER_DATA_BYTES).
     pub fn ack_with(&self, seq: u64, user_data: &[u8]) -> Result<()> {
-        self.progress.ack(self.progress.generation(), seq, true, Some(user_data))
+        self.progress.ack(None, seq, true, Some(user_data))
     }
 
     /// What acknowledges in other threads.
@@ -274,7 +274,7 @@ impl Acker {
     /// # Errors
     /// As [`Consumer::ack`], and `Rewound`.
     pub fn ack(&self, seq: u64) -> Result<()> {
-        self.progress.ack(self.generation, seq, true, None)
+        self.progress.ack(Some(self.generation), seq, true, None)
     }
 
     /// As [`Consumer::ack_one`].
@@ -282,7 +282,7 @@ impl Acker {
     /// # Errors
     /// As [`Consumer::ack`], and `Rewound`.
     pub fn ack_one(&self, seq: u64) -> Result<()> {
-        self.progress.ack(self.generation, seq, false, None)
+        self.progress.ack(Some(self.generation), seq, false, None)
     }
 }
 

@@ -81,21 +81,30 @@ impl Progress {
     }
 
     pub(super) fn generation(&self) -> u64 {
-        self.state.lock().generation
+        self.look(|state| state.generation)
     }
 
     pub(super) fn lowest_open(&self) -> u64 {
-        self.state.lock().done.lowest_open()
+        self.look(|state| state.done.lowest_open())
     }
 
     pub(super) fn user_data(&self) -> Vec<u8> {
-        self.state.lock().own.place.user.clone()
+        self.look(|state| state.own.place.user.clone())
     }
 
-    /// Record `seq` is done, with all before it if `with_all_before`; they were given in this `generation`.
+    /// Nothing is known in a child of `fork`, where nobody may give the lock back.
+    fn look<T: Default>(&self, look: impl FnOnce(&State) -> T) -> T {
+        match self.birth.is_this_process() {
+            true => look(&self.state.lock()),
+            false => T::default(),
+        }
+    }
+
+    /// Record `seq` is done, with all before it if `with_all_before`; they were given in this `generation`,
+    /// `None` for the last.
     pub(super) fn ack(
         &self,
-        generation: u64,
+        generation: Option<u64>,
         seq: u64,
         with_all_before: bool,
         user: Option<&[u8]>,
@@ -107,7 +116,7 @@ impl Progress {
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
         let mut state = self.state.lock();
-        if generation != state.generation {
+        if generation.is_some_and(|generation| generation != state.generation) {
             let text = format!("record {seq} was given before the consumer was set back");
             return Err(Error::new(ErrorKind::Rewound, text).at_seq(state.given));
         }

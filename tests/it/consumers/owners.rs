@@ -6,11 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use maplog::ErrorKind;
+use maplog::{ErrorKind, Log, SyncPolicy};
 
 use super::{append_durably, expect, payload};
 use crate::concurrent::fork::{ended, start_child_of_fork};
-use crate::support::{child, open, tempdir};
+use crate::support::{SMALL, child, open, tempdir};
 
 #[test]
 fn a_consumer_has_one_owner_in_its_process() {
@@ -150,6 +150,71 @@ fn forks() {
     expect(consumer, 10..20);
     consumer.ack(19).unwrap();
     assert_eq!(log.consumer("a").unwrap_err().kind(), ErrorKind::ConsumerInUse);
+}
+
+/// Attack 14: what another thread was at when the process forked, a child never waits for.
+#[test]
+fn attack_14_a_child_of_fork_does_not_wait_for_who_acknowledges() {
+    let home = tempdir();
+    let path = home.path().to_str().unwrap();
+    let mut role = child("consumers::owners::forks_beside_an_acker", &[("LOG", path)]);
+    let since = Instant::now();
+    let status = loop {
+        if let Some(status) = role.try_wait().unwrap() {
+            break status;
+        }
+        if since.elapsed() > Duration::from_secs(60) {
+            role.kill().unwrap();
+            panic!("a child hangs");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(status.success());
+}
+
+#[test]
+#[ignore = "a process of the test above"]
+fn forks_beside_an_acker() {
+    let path = std::env::var("LOG").unwrap();
+    let options = Log::options().segment_bytes(SMALL).sync(SyncPolicy::Always);
+    // SAFETY: only maplog changes the files.
+    let log = unsafe { options.open(path) }.unwrap();
+    let records = [[7; 8]; 100];
+    for _ in 0..100 {
+        log.append_batch(&records).unwrap();
+    }
+    let mut consumer = log.consumer("a").unwrap();
+    while consumer.try_recv_batch(usize::MAX).unwrap().is_some() {}
+    let acker = consumer.acker();
+    let (acked, over) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        // Nearly all of the time it is in a sync, behind the lock.
+        scope.spawn(|| {
+            for seq in 0..10_000 {
+                acker.ack_one(seq).unwrap();
+                acked.fetch_add(1, SeqCst);
+                if over.load(SeqCst) > 0 {
+                    break;
+                }
+            }
+        });
+        while acked.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..10 {
+            let child = start_child_of_fork(|| {
+                assert_eq!(consumer.ack(5).unwrap_err().kind(), ErrorKind::Forked);
+                assert_eq!(consumer.ack_one(5).unwrap_err().kind(), ErrorKind::Forked);
+                assert_eq!(consumer.ack_with(5, b"").unwrap_err().kind(), ErrorKind::Forked);
+                assert_eq!(consumer.acker().ack(5).unwrap_err().kind(), ErrorKind::Forked);
+                assert_eq!((consumer.acked_seq(), consumer.user_data()), (0, Vec::new()));
+                drop(format!("{consumer:?}"));
+            });
+            assert!(ended(child).success());
+        }
+        over.store(1, SeqCst);
+    });
+    assert!(acked.into_inner() < 10_000, "nobody acknowledged while it forked");
 }
 
 /// Workers that are killed at any moment, beside an appending process: every record is done at least once,
