@@ -104,7 +104,8 @@ impl<'d> Cursors<'d> {
                 Some((file, hold, birth)) => {
                     let place = cursors.newest(name, &file)?;
                     let path = cursors.path(name);
-                    return Ok(OwnCursor { file, hold: Some(hold), birth, place, path });
+                    let hold = Some(hold);
+                    return Ok(OwnCursor { file, hold, birth, place, in_doubt: false, path });
                 }
                 None => cursors.make(name, mode, first)?,
             }
@@ -245,6 +246,8 @@ pub(crate) struct OwnCursor {
     birth: Birth,
     /// As stored.
     pub(crate) place: Cursor,
+    /// A sync failed, and it was not stored again since.
+    in_doubt: bool,
     path: PathBuf,
 }
 
@@ -265,9 +268,18 @@ impl OwnCursor {
     }
 
     /// Puts what was stored on stable storage.
-    pub(crate) fn sync(&self) -> Result<()> {
-        dir::sync_data(&self.file)
-            .map_err(|source| Error::io("syncing a consumer", source).at_path(&self.path))
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        if self.in_doubt {
+            self.store(self.place.clone())?;
+            self.in_doubt = false;
+        }
+        let synced = dir::sync_data(&self.file);
+        if synced.is_err() {
+            // What did not reach the disk counts as clean from now on, and the next sync, whoever's, would
+            // pass it over: stored again, in the other block, it does not.
+            self.in_doubt = self.store(self.place.clone()).is_err();
+        }
+        synced.map_err(|source| Error::io("syncing a consumer", source).at_path(&self.path))
     }
 }
 
@@ -307,7 +319,8 @@ pub(crate) fn set_back(log: &Dir, log_id: [u8; 16], epoch: u64, first_seq: u64) 
         let Ok(Some(place)) = cursors.read(name) else { continue };
         if place.log_id == log_id && place.epoch > epoch {
             let first = Cursor { epoch, seq: first_seq, rewound: true, ..place.clone() };
-            let place = succeeding(first, &place).ok_or_else(|| used_up().at_path(log.path()))?;
+            let place = succeeding(first, &place);
+            let place = place.ok_or_else(|| used_up().at_path(&cursors.path(name)))?;
             let stored = cursors.folder.open_to_write(name).and_then(|file| {
                 store(&file, &place)?;
                 dir::sync_data(&file)

@@ -207,3 +207,45 @@ fn acknowledges() {
         consumer.ack(seq).unwrap();
     }
 }
+
+/// After a failed sync the kernel takes for clean what never reached the disk: to sync again proves nothing
+/// about it. So the place is stored again first.
+#[test]
+fn g8_a_place_whose_sync_failed_is_stored_again_before_it_counts_as_synced() {
+    if !can_trace() {
+        return;
+    }
+    let home = tempdir();
+    let (log, trace) = (home.path().join("log"), home.path().join("trace"));
+    log_with_consumer(&log);
+    let place = file(&log);
+    let calls = ["-o", trace.to_str().unwrap(), "-P", place.to_str().unwrap()];
+    let fails = ["-e", "trace=pwrite64,fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
+    let role = "consumers::files::acknowledges_again_after_an_error";
+    let done = traced(&[calls, fails].concat(), role, &log).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let trace = fs::read_to_string(trace).unwrap();
+    let (before, after) = trace.split_once("EIO").unwrap();
+    assert_eq!(before.matches("pwrite64(").count(), 1, "{trace}");
+    let lines: Vec<_> = after.lines().skip(1).collect();
+    let [stored, synced] = lines[..] else { panic!("{trace}") };
+    assert!(stored.contains("pwrite64(") && synced.contains("fdatasync("), "{trace}");
+
+    let log = open(&log).unwrap();
+    expect(&mut log.consumer("a").unwrap(), 26..30);
+}
+
+#[test]
+#[ignore = "a process of the test above"]
+fn acknowledges_again_after_an_error() {
+    let options = Log::options().segment_bytes(SMALL).sync(SyncPolicy::Always);
+    // SAFETY: only maplog changes the files.
+    let log = unsafe { options.open(std::env::var("LOG").unwrap()) }.unwrap();
+    let mut consumer = log.consumer("a").unwrap();
+    expect(&mut consumer, 20..30);
+    assert_eq!(consumer.ack(25).unwrap_err().kind(), ErrorKind::Io);
+    consumer.ack(25).unwrap();
+    consumer.sync().unwrap();
+    // What is dropped syncs, too.
+    std::mem::forget(consumer);
+}
