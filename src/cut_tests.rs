@@ -2,7 +2,7 @@
 //! alone. G4 and attacks 2, 7, 17 and 43.
 #![allow(clippy::print_stdout)]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::crash_tests::{copy, killed, open, payload, tempdir};
 use crate::hook::{Change, listen};
 use crate::takeover_tests::append_next;
-use crate::{Log, Reader};
+use crate::{Log, Reader, Retention, SyncPolicy};
 
 /// Thirty records, in several segments.
 fn thirty(path: &Path) -> Log {
@@ -137,4 +137,111 @@ fn g8_a_trim_beside_a_sync_does_not_say_that_the_sync_is_over() {
     });
     assert!(!log.core.home.page().any_syncing());
     assert_eq!(holds(dir.path()), (12, 30));
+}
+
+/// Has another thread do `then` when this one first reaches the hook in `work`.
+fn meanwhile<T>(hook: &'static str, then: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+    let (reached, is_reached) = mpsc::channel();
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            is_reached.recv().unwrap();
+            then();
+            done.send(()).unwrap();
+        });
+        let first = Cell::new(true);
+        let stops = move |change: Change<'_>| {
+            if matches!(change, Change::Hook(name) if name == hook) && first.take() {
+                reached.send(()).unwrap();
+                is_done.recv().unwrap();
+            }
+        };
+        listen(Some(Rc::new(stops)));
+        let result = work();
+        listen(None);
+        result
+    })
+}
+
+/// A position taken while the log is cut is of the epoch that its records were read in: else what was
+/// cut behind it would be passed over when it is taken up.
+#[test]
+fn g4_a_view_taken_beside_a_cut_is_not_of_the_epoch_behind_it() {
+    let dir = tempdir();
+    let log = thirty(dir.path());
+    log.sync().unwrap();
+    let epoch = log.epoch();
+    let cut = || {
+        log.truncate_from(10).unwrap();
+        (10..40).for_each(|seq| assert_eq!(append_next(&log), seq));
+    };
+    let reader = meanwhile("view.end_known", cut, || log.reader());
+    assert_eq!(log.epoch(), epoch + 1);
+    let position = reader.tail_from(reader.next_seq()).position();
+    assert_eq!((position.seq, position.epoch), (30, epoch));
+    let mut tail = log.reader().tail_at(&position).unwrap();
+    let error = tail.try_recv().unwrap_err();
+    assert_eq!((error.kind(), error.seq()), (crate::ErrorKind::Rewound, Some(10)));
+}
+
+/// Nor is it of the one before, as if what it saw had been cut since.
+#[test]
+fn g4_a_view_taken_beside_a_cut_is_not_of_the_epoch_before_it() {
+    let dir = tempdir();
+    let log = thirty(dir.path());
+    let epoch = log.epoch();
+    let cut = || log.truncate_from(10).unwrap();
+    let reader = meanwhile("page.epoch_known", cut, || log.reader());
+    let position = reader.tail_from(reader.next_seq()).position();
+    assert_eq!((position.seq, position.epoch), (10, epoch + 1));
+    assert!(log.reader().tail_at(&position).unwrap().try_recv().unwrap().is_none());
+}
+
+/// A cut raises the epoch and then sets the durable position back: who asks in between what is durable
+/// is not told of the records that were cut.
+#[test]
+fn g2_a_tail_of_durable_records_is_given_none_by_the_position_of_a_log_that_was_cut() {
+    let dir = tempdir();
+    #[allow(unsafe_code)]
+    // SAFETY: nobody changes the files but maplog.
+    let log = unsafe { Log::options().sync(SyncPolicy::Manual).open(dir.path()).unwrap() };
+    (0..30).for_each(|seq| assert_eq!(append_next(&log), seq));
+    log.sync().unwrap();
+    let mut tail = log.reader().tail_from(0).durable_only();
+    (0..10).for_each(|seq| assert_eq!(tail.try_recv().unwrap().unwrap().seq(), seq));
+    let tail = Rc::new(RefCell::new(tail));
+    let asked = tail.clone();
+    let asks = move |change: Change<'_>| {
+        if matches!(change, Change::Hook("epoch.half_stored")) {
+            assert!(asked.borrow_mut().try_recv().unwrap().is_none());
+        }
+    };
+    listen(Some(Rc::new(asks)));
+    log.truncate_from(10).unwrap();
+    listen(None);
+    (10..20).for_each(|seq| assert_eq!(append_next(&log), seq));
+    assert_eq!(log.durable_seq(), 10);
+    assert!(tail.borrow_mut().try_recv().unwrap().is_none(), "a power cut may still take it");
+    log.sync().unwrap();
+    assert_eq!(tail.borrow_mut().try_recv().unwrap().unwrap().seq(), 10);
+}
+
+/// What is trimmed while somebody counts is counted or not; it is no error.
+#[test]
+fn stats_beside_a_trim_are_of_what_is_left() {
+    let dir = tempdir();
+    let retention = Retention::default()
+        .max_bytes(1 << 30)
+        .max_age(Duration::from_secs(3600))
+        .not_past("a", u64::MAX);
+    #[allow(unsafe_code)]
+    // SAFETY: nobody changes the files but maplog.
+    let log =
+        unsafe { Log::options().segment_bytes(1 << 14).retention(retention).open(dir.path()) };
+    let log = log.unwrap();
+    (0..30).for_each(|seq| assert_eq!(log.append([7; 2000]).unwrap(), seq));
+    let before = log.stats().unwrap();
+    let trim = || assert_eq!(log.trim_before(29).unwrap(), 29);
+    let stats = meanwhile("keep.listed", trim, || log.stats()).unwrap();
+    assert!(stats.segments < before.segments, "{stats:?}, {before:?}");
 }

@@ -159,6 +159,18 @@ impl Page {
         self.map.load(page::EPOCH)
     }
 
+    /// The epoch, and an end in it: none of before, whose numbers other records have under this epoch.
+    pub(crate) fn epoch_and_end(&self) -> (u64, End) {
+        loop {
+            let epoch = self.epoch();
+            hook!("page.epoch_known");
+            let end = self.end();
+            if self.epoch() == epoch {
+                return (epoch, end);
+            }
+        }
+    }
+
     /// The epoch rose, and the log is durable up to `durable_seq` in it: numbers from there on may be given
     /// anew. Only the append lock's holder may. A death between the two stores leaves the position as it
     /// was under the last epoch; whoever settles stores both again.
@@ -186,6 +198,13 @@ impl Page {
     #[inline]
     pub(crate) fn durable_seq(&self) -> u64 {
         self.map.load(page::DURABLE) & SEQ_MASK
+    }
+
+    /// As [`durable_seq`](Self::durable_seq); `None` while the position is still one of the last epoch.
+    pub(crate) fn durable_seq_in_epoch(&self) -> Option<u64> {
+        let word = self.map.load(page::DURABLE);
+        let seq = word & SEQ_MASK;
+        (word == durable_word(self.epoch(), seq)).then_some(seq)
     }
 
     /// The low bits of the epoch that the durable position is of: to be captured before an end.

@@ -84,7 +84,8 @@ impl Tail {
     fn ask_durable(&mut self) -> Result<bool> {
         let before = self.durable_seq;
         if let Some(page) = self.site.page().filter(|_| self.view.live) {
-            self.durable_seq = page.durable_seq().max(before);
+            // One of the last epoch speaks of records that were cut.
+            self.durable_seq = page.durable_seq_in_epoch().unwrap_or(before).max(before);
         }
         if self.durable_seq > before { Ok(true) } else { self.look_around() }
     }

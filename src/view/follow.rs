@@ -95,7 +95,7 @@ impl Site {
             if let Some(known) = self.log_id.get() {
                 return Ok(Some(*known));
             }
-            if let Some(file) = self.unless_damaged(span)? {
+            if let Some(file) = self.unless_gone(span)? {
                 self.log_id.get_or_init(|| file.header.log_id);
             }
         }
@@ -110,19 +110,22 @@ impl Site {
         }
         let mut lowest = None;
         for span in view.spans.iter().rev() {
-            match self.unless_damaged(span)? {
+            match self.unless_gone(span)? {
                 Some(file) if file.header.epoch <= epoch => break,
                 Some(_) => lowest = Some(span.name.base_seq),
-                // It tells no epoch; what lies before it may.
+                // It tells no epoch; what lies before it may. If it was removed, its numbers are gone.
                 None => {}
             }
         }
         Ok(lowest)
     }
 
-    fn unless_damaged(&self, span: &Span) -> Result<Option<SegmentFile>> {
+    /// `None` if it is damaged, or was removed since the view was taken.
+    fn unless_gone(&self, span: &Span) -> Result<Option<SegmentFile>> {
         match SegmentFile::open_to_read(&self.dir, span.name) {
-            Err(error) if error.kind() == ErrorKind::Damaged => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
+                Ok(None)
+            }
             other => other.map(Some),
         }
     }

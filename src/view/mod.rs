@@ -146,8 +146,8 @@ impl Site {
 
     fn live_view(&self, page: &Page) -> Result<View> {
         for _ in 0..TRIES {
-            let end = page.end();
-            if let Some(view) = view_of(self.listed(page, end)?, page, end) {
+            let (epoch, end) = page.epoch_and_end();
+            if let Some(view) = view_of(self.listed(page, end)?, page, epoch, end) {
                 return self.past_the_hint(view);
             }
             // The end is in a segment that came after the listing, or was never there.
@@ -186,12 +186,13 @@ impl Site {
 
     /// What is committed now, by what this process knows of its own segments. Never fails.
     pub(crate) fn own_view(&self, page: &Page) -> View {
-        let end = page.end();
+        let (epoch, end) = page.epoch_and_end();
+        hook!("view.end_known");
         let (shares, known) = {
             let listing = self.listing.lock();
             (listing.shares(end.segment_id), listing.spans.clone())
         };
-        if let Some(view) = view_of(shares, page, end) {
+        if let Some(view) = view_of(shares, page, epoch, end) {
             return view;
         }
         // A segment is known before the end moves there, but not in a child of `fork`, which does
@@ -202,15 +203,7 @@ impl Site {
             let end = End { segment_id: last.id, offset: DATA_START, seq: last.base_seq };
             let first_seq = page.first_seq().min(end.seq);
             let durable_seq = page.durable_seq().min(end.seq);
-            View {
-                spans: known,
-                first_seq,
-                end,
-                durable_seq,
-                epoch: page.epoch(),
-                counter: None,
-                live: true,
-            }
+            View { spans: known, first_seq, end, durable_seq, epoch, counter: None, live: true }
         })
     }
 
@@ -381,11 +374,11 @@ impl Site {
 }
 
 /// `None` if there are no shares: the segment that the log ends in is not among those known.
-fn view_of(shares: Option<Shares>, page: &Page, end: End) -> Option<View> {
+fn view_of(shares: Option<Shares>, page: &Page, epoch: u64, end: End) -> Option<View> {
     let Shares { spans, counter } = shares?;
     // A page may say anything; no log has more numbers.
     let end = End { seq: end.seq.min(MAX_SEQ + 1), ..end };
     let first_seq = page.first_seq().min(end.seq);
     let durable_seq = page.durable_seq().min(end.seq);
-    Some(View { spans, first_seq, end, durable_seq, epoch: page.epoch(), counter, live: true })
+    Some(View { spans, first_seq, end, durable_seq, epoch, counter, live: true })
 }

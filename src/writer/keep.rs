@@ -2,6 +2,8 @@
 //!
 //! Does not know: how the rest is dropped.
 
+use std::io;
+
 use crate::cursors::{Cursors, goes_on_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
@@ -26,25 +28,29 @@ pub(crate) fn held(home: &Home) -> Result<Option<Held>> {
 fn kept(home: &Home) -> Result<Kept> {
     let page = home.page();
     let (shares, end) = home.site.shares(page)?;
-    let held: Vec<_> = shares.iter().filter(|span| span.end_seq > page.first_seq()).collect();
-    let mut bytes = Vec::new();
-    for span in &held {
-        let size = home.dir().bytes_of(&span.name.file_name());
-        bytes.push(size.map_err(|source| fault(home, span, source))?);
+    let listed: Vec<_> = shares.iter().filter(|span| span.end_seq > page.first_seq()).collect();
+    hook!("keep.listed");
+    let mut held = Vec::new();
+    for span in listed {
+        match home.dir().bytes_of(&span.name.file_name()) {
+            // It was removed since it was listed, as it may be for who does not hold the append lock.
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+            bytes => held.push((span, bytes.map_err(|source| fault(home, span, source))?)),
+        }
     }
     let mut closed_nanos = u64::MAX;
     let mut candidates = Vec::new();
     // From the newest back: a segment ended before any behind it was made, whatever the clock said.
-    for (span, bytes) in held.iter().zip(&bytes).rev() {
+    for &(span, bytes) in held.iter().rev() {
         if span.name.id != end.segment_id {
-            candidates.push(Candidate { end_seq: span.end_seq, bytes: *bytes, closed_nanos });
+            candidates.push(Candidate { end_seq: span.end_seq, bytes, closed_nanos });
         }
         if home.retention.asks_age() {
             closed_nanos = closed_nanos.min(made_nanos(home, span)?);
         }
     }
     candidates.reverse();
-    let all = (held.len() as u64, bytes.iter().sum());
+    let all = (held.len() as u64, held.iter().map(|(_, bytes)| bytes).sum());
     let now_nanos = home.clock.now_nanos();
     let waited = waited(home)?;
     Ok(kept_from(&home.retention, &candidates, all, now_nanos, &waited))
@@ -85,14 +91,16 @@ fn waited(home: &Home) -> Result<Vec<Waited>> {
     Ok(waited)
 }
 
-/// When the segment was made. One that cannot tell was made long after all others.
+/// When the segment was made. One that cannot tell, or is gone, was made long after all others.
 fn made_nanos(home: &Home, span: &Span) -> Result<u64> {
     match SegmentFile::open_to_read(home.dir(), span.name) {
-        Err(error) if error.kind() == ErrorKind::Damaged => Ok(u64::MAX),
+        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
+            Ok(u64::MAX)
+        }
         file => Ok(file?.header.created_nanos),
     }
 }
 
-fn fault(home: &Home, span: &Span, source: std::io::Error) -> Error {
+fn fault(home: &Home, span: &Span, source: io::Error) -> Error {
     home.io_error("looking at a segment", source).in_segment(span.name.id)
 }

@@ -223,6 +223,25 @@ fn all_consumers_are_listed_with_what_they_have_not_done() {
     expect(&mut log.consumer("b").unwrap(), 50..100);
 }
 
+/// A reader lists consumers beside what it saw, also when files of that were removed since.
+#[test]
+fn a_reader_of_before_a_trim_lists_consumers_of_before_a_cut() {
+    let home = tempdir();
+    let log = open(home.path()).unwrap();
+    append_durably(&log, 100);
+    let mut consumer = log.consumer("a").unwrap();
+    expect(&mut consumer, 0..80);
+    consumer.ack(9).unwrap();
+    log.truncate_from(50).unwrap();
+    append_durably(&log, 2000);
+    let reader = log.reader();
+    log.trim_before(1500).unwrap();
+    let listed = reader.consumers().unwrap();
+    assert_eq!((listed[0].next_seq, listed[0].lag), (Some(10), 2040));
+    let listed = log.consumers().unwrap();
+    assert_eq!((listed[0].next_seq, listed[0].lag), (Some(1500), 550));
+}
+
 #[test]
 fn names_that_are_no_file_names_are_refused() {
     let home = tempdir();
