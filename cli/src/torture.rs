@@ -141,7 +141,7 @@ const KINDS: [(Kind, &str); 6] = [
 impl Kind {
     fn plan(self, seed: u64) -> plan::Plan {
         match self {
-            Kind::Outage => plan::Plan::often_durable(seed, outage::keeps_files(seed)),
+            Kind::Outage => plan::Plan::often_durable(seed),
             _ => plan::Plan::new(seed, self == Kind::Cuts),
         }
     }

@@ -20,15 +20,6 @@ pub(crate) const NEEDS: &str = "needs root, mkfs.ext4 and mount";
 const DISK_BYTES: u64 = 64 << 20;
 const CARRIER_BYTES: u64 = 160 << 20;
 
-/// How the file system of a disk gets names, and what else is not data, to the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flavour {
-    /// All of them at once, whoever asks for one.
-    Journal,
-    /// Those of the directory that is synced.
-    NoJournal,
-}
-
 /// A directory in which disks are mounted; they are taken off when it is dropped.
 pub(crate) struct Bench {
     dir: PathBuf,
@@ -37,7 +28,6 @@ pub(crate) struct Bench {
 /// A disk in use.
 pub(crate) struct Disk<'b> {
     bench: &'b Bench,
-    flavour: Flavour,
     image: PathBuf,
     point: PathBuf,
 }
@@ -53,7 +43,7 @@ impl Bench {
         }
         let bench = Bench { dir: dir.to_owned() };
         // It carries files that are synced; its own names are never looked at after a cut.
-        make(&bench.dir.join("carrier"), CARRIER_BYTES, Flavour::NoJournal)?;
+        make(&bench.dir.join("carrier"), CARRIER_BYTES, "^has_journal")?;
         bench.mount("carrier", &bench.dir.join("carrier"), "noatime")?;
         drop(Frozen::new(&bench.carrier())?);
         Ok(bench)
@@ -72,21 +62,18 @@ impl Bench {
         Ok(point)
     }
 
-    pub(crate) fn disk(&self, flavour: Flavour) -> Result<Disk<'_>, String> {
-        let name = format!("{flavour:?}");
-        let image = self.carrier().join(&name);
-        make(&image, DISK_BYTES, flavour)?;
-        // Nothing but what is asked for is to reach the disk meanwhile.
-        let how = if flavour == Flavour::Journal { "noatime,commit=300" } else { "noatime" };
-        let point = self.mount(&name, &image, how)?;
-        Ok(Disk { bench: self, flavour, image, point })
+    pub(crate) fn disk(&self) -> Result<Disk<'_>, String> {
+        let image = self.carrier().join("disk");
+        make(&image, DISK_BYTES, "has_journal")?;
+        // Nothing but what is asked for reaches the disk meanwhile.
+        let point = self.mount("disk", &image, "noatime,commit=300")?;
+        Ok(Disk { bench: self, image, point })
     }
 }
 
-fn make(image: &Path, bytes: u64, flavour: Flavour) -> Result<(), String> {
+fn make(image: &Path, bytes: u64, journal: &str) -> Result<(), String> {
     let file = File::create(image).and_then(|file| file.set_len(bytes));
     file.map_err(|error| format!("{}: {error}", image.display()))?;
-    let journal = if flavour == Flavour::Journal { "has_journal" } else { "^has_journal" };
     let now = "lazy_itable_init=0,lazy_journal_init=0";
     run("mkfs.ext4", &["-q", "-F", "-m", "0", "-O", journal, "-E", now], &[image])
 }
@@ -119,13 +106,10 @@ impl Disk<'_> {
         Ok(left)
     }
 
-    /// The power is back: gives where a copy of that file is mounted, checked as the machine would when it starts.
+    /// The power is back: gives where a copy of that file is mounted, which replays its journal.
     pub(crate) fn restore_power(&self, left: &Path) -> Result<PathBuf, String> {
         let back = self.bench.dir.join("back");
         copy(left, &back)?;
-        if self.flavour == Flavour::NoJournal {
-            mend(&back)?;
-        }
         self.bench.mount("back", &back, "noatime")
     }
 
@@ -137,15 +121,6 @@ impl Disk<'_> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     run("cp", &["--sparse=always"], &[from, to])
-}
-
-/// Which blocks are in use is not kept up without a journal; the file system's check finds that out.
-fn mend(image: &Path) -> Result<(), String> {
-    match run("e2fsck", &["-f", "-y"], &[image]) {
-        // It fails also if it mended something.
-        Err(why) => run("e2fsck", &["-f", "-n"], &[image]).map_err(|_| why),
-        done => done,
-    }
 }
 
 impl Drop for Bench {

@@ -26,8 +26,16 @@ use crate::text::say;
 use crate::{Failure, Outcome};
 
 /// In this order, so that a short run tries everything.
-const ROUNDS: [Kind; 7] =
-    [Kind::Planted, Kind::Power, Kind::Wake, Kind::Outage, Kind::Crew, Kind::Cuts, Kind::Crew];
+const ROUNDS: [Kind; 8] = [
+    Kind::Planted,
+    Kind::Power,
+    Kind::Wake,
+    Kind::Outage,
+    Kind::Crew,
+    Kind::Cuts,
+    Kind::Outage,
+    Kind::Crew,
+];
 
 /// No round takes as long, but one in which somebody waits for ever.
 const LONGEST_ROUND: Duration = Duration::from_secs(180);

@@ -2,7 +2,6 @@
 //!
 //! Does not know: when it will be killed.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -85,10 +84,7 @@ pub(crate) fn perform(
             return Ok(tell(Message::Synced { number, durable })?);
         }
         Op::Trim(share) => {
-            let seq = match plan.keeps_files {
-                true => (log.first_seq() + share).min(second_base(log.path())?),
-                false => log.first_seq() + log.len() * share / 16,
-            };
+            let seq = log.first_seq() + log.len() * share / 16;
             tell(Message::WillDrop { number, seq })?;
             let seq = log.trim_before(seq).map_err(at)?;
             return Ok(tell(Message::Dropped { number, seq, epoch: log.epoch() })?);
@@ -101,14 +97,4 @@ pub(crate) fn perform(
         }
     };
     Ok(tell(Message::Appended { number, seq })?)
-}
-
-/// The base of the log's second segment, by its name: up to there a trim removes no file.
-fn second_base(log: &Path) -> io::Result<u64> {
-    let names = fs::read_dir(log)?.map(|entry| Ok(entry?.file_name()));
-    let names = names.collect::<io::Result<Vec<_>>>()?;
-    let base = |name: &str| name.strip_suffix(".seg")?.split_once('-')?.0.parse().ok();
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| base(name.to_str()?)).collect();
-    bases.sort_unstable();
-    Ok(bases.get(1).copied().unwrap_or_default())
 }
