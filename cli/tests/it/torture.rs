@@ -101,7 +101,7 @@ fn an_interrupted_torture_leaves_nothing_mounted() {
         while mounted() < 2 {
             assert!(torture.try_wait().unwrap().is_none());
             if Instant::now() > late {
-                println!("skipped: no disk was mounted");
+                eprintln!("skipped: needs root, mkfs.ext4 and mount");
                 torture.kill().unwrap();
                 torture.wait().unwrap();
                 return;
