@@ -3,15 +3,18 @@
 //! The command starts one process for each round, one after the other, and a round starts the workers that it
 //! kills: what happens to a process of a round is a finding, and never the end of the command. Each round has
 //! a log of its own and a twin of it, made of what the workers told (`twin.rs`). Power cuts are played on
-//! copies (`images.rs` says which are fair). Does not know: how a log is written; it uses the public API, and
+//! copies (`images.rs` says which are fair), and made on disks of their own (`disk.rs`). Does not know: how a log is written; it uses the public API, and
 //! docs/format.md where it harms files (`frames.rs`).
 
 mod crew;
+mod disk;
 mod flips;
 mod follower;
 mod frames;
 mod images;
 mod message;
+mod mounts;
+mod outage;
 mod plan;
 mod planted;
 mod power;
@@ -37,11 +40,12 @@ use twin::Lie;
 ///
 /// It makes logs in a new directory inside DIR, one after the other, and lets several processes append to
 /// them, which it kills and stops at random moments. It flips bits, cuts tails, and plays power cuts on
-/// copies. Each record is compared with what was sent: one that is gone, changed, doubled or out
+/// copies. As root, where mkfs.ext4 and mount are, it also makes small disks with a file system of their own, in files,
+/// and cuts off their power while a log on them is appended to. Each record is compared with what was sent: one that is gone, changed, doubled or out
 /// of order without a word is a loss, and so is a process that waits for ever. It tells what it tried and how many
 /// losses it found, and ends at the first one.
 ///
-/// Nothing but the new directory is touched. It goes away when all is well, and stays after a loss.
+/// Nothing but the new directory is touched, and what it mounted there is unmounted. It goes away when all is well, and stays after a loss.
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -69,8 +73,9 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-What it cannot do is cut the power. A copy shows what a power cut may leave as far as that can be told from
-outside; whether the disk and its file system keep what they say they synced, it cannot.
+What it cannot do is cut the power of DIR's own disk. A copy shows what a power cut may leave as far as that
+can be told from outside, a small disk what its file system had not written yet; whether a real disk keeps what
+it says it synced, neither can tell.
 
 Exit status: 0 all is well, 1 a loss was found, 2 wrong usage or an error, also if it was interrupted.
 
@@ -80,7 +85,8 @@ With --json:
   rounds              how many
   appended            records whose appending returned
   compared            records that were read and compared, some of them many times
-  faults              each with how often it was tried, and the losses found
+  faults              each with how often it was tried, and the losses found; and if it had to be left
+                      out, with why it was skipped
   loss                null, or what was found: the round, its kind, its seed, what, and where the log is
 More may be added; what is there keeps its meaning.
 
@@ -115,23 +121,29 @@ pub(crate) enum Kind {
     Cuts,
     /// Power cuts, played on copies.
     Power,
+    /// Power cuts of a disk of its own.
+    Outage,
     /// What a power cut leaves that looks like the log's own.
     Planted,
     /// Readers that sleep.
     Wake,
 }
 
-const KINDS: [(Kind, &str); 5] = [
+const KINDS: [(Kind, &str); 6] = [
     (Kind::Crew, "crew"),
     (Kind::Cuts, "cuts"),
     (Kind::Power, "power"),
+    (Kind::Outage, "outage"),
     (Kind::Planted, "planted"),
     (Kind::Wake, "wake"),
 ];
 
 impl Kind {
     fn plan(self, seed: u64) -> plan::Plan {
-        plan::Plan::new(seed, self == Kind::Cuts)
+        match self {
+            Kind::Outage => plan::Plan::often_durable(seed),
+            _ => plan::Plan::new(seed, self == Kind::Cuts),
+        }
     }
 }
 

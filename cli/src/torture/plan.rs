@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     policy: SyncPolicy,
     /// Whether the log is cut and trimmed, which needs a worker who is alone.
     pub(crate) cuts: bool,
+    /// Whether it syncs and trims much more often than most do.
+    often_durable: bool,
 }
 
 /// The record that a worker sent with the `number`-th thing it did.
@@ -61,12 +63,22 @@ impl Plan {
             1 | 2 => SyncPolicy::Every(Duration::from_millis(rng.u64(2..40))),
             _ => SyncPolicy::Manual,
         };
-        Plan { seed, segment_bytes, policy, cuts }
+        Plan { seed, segment_bytes, policy, cuts, often_durable: false }
     }
 
     /// For power cuts that are played on copies: nothing is synced but when it is asked for.
     pub(crate) fn unsynced(seed: u64, segment_bytes: u64) -> Self {
-        Plan { seed, segment_bytes, policy: SyncPolicy::Manual, cuts: false }
+        let policy = SyncPolicy::Manual;
+        Plan { seed, segment_bytes, policy, cuts: false, often_durable: false }
+    }
+
+    /// For power cuts of a disk: new segments come often, and so does what has to be durable.
+    pub(crate) fn often_durable(seed: u64) -> Self {
+        let plan = Plan::new(seed, false);
+        let segment_bytes = if (seed >> 1).is_multiple_of(4) { 64 << 10 } else { 16 << 10 };
+        // What follows an append by itself is seldom late.
+        let policy = if seed.is_multiple_of(3) { plan.policy } else { SyncPolicy::Manual };
+        Plan { segment_bytes, policy, often_durable: true, ..plan }
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -96,6 +108,9 @@ impl Plan {
             64 => Op::Append(rng.usize(..most)),
             65 if worker == 0 => Op::Trim(rng.u64(..12)),
             66..70 if self.cuts => Op::Cut(rng.u64(..60)),
+            70..80 if self.often_durable => Op::Sync,
+            84..90 if self.often_durable => Op::Trim(rng.u64(1..4)),
+            90..92 if self.often_durable => Op::Trim(rng.u64(..16)),
             _ => Op::Append(small(&mut rng, most)),
         }
     }

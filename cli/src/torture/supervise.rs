@@ -14,23 +14,34 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use maplog::ErrorKind;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::plan::mix;
 use super::tally::Tally;
-use super::{Args, Kind, Role};
+use super::{Args, Kind, Role, mounts};
 use crate::failure::report;
 use crate::text::say;
 use crate::{Failure, Outcome};
 
 /// In this order, so that a short run tries everything.
-const ROUNDS: [Kind; 6] =
-    [Kind::Planted, Kind::Power, Kind::Wake, Kind::Crew, Kind::Cuts, Kind::Crew];
+const ROUNDS: [Kind; 8] = [
+    Kind::Planted,
+    Kind::Power,
+    Kind::Wake,
+    Kind::Outage,
+    Kind::Crew,
+    Kind::Cuts,
+    Kind::Outage,
+    Kind::Crew,
+];
 
 /// No round takes as long, but one in which somebody waits for ever.
 const LONGEST_ROUND: Duration = Duration::from_secs(180);
+
+/// For this long what a round started may take to die after it.
+const ORPHANS: Duration = Duration::from_secs(2);
 
 /// What a round found, and where.
 struct Loss {
@@ -152,6 +163,9 @@ impl Run<'_> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(fault)?;
         let ended = self.wait(&mut child);
+        // However it ended.
+        let cleared = mounts::clear(&self.dir);
+        cleared.map_err(|error| Failure::io("unmounting the disk of a round", &error))?;
         let (mut told, mut said) = (String::new(), String::new());
         if let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) {
             stdout.read_to_string(&mut told).map_err(fault)?;
@@ -171,9 +185,7 @@ impl Run<'_> {
             }
             let interrupted = self.interrupted.load(Ordering::Relaxed);
             if interrupted || start.elapsed() > LONGEST_ROUND {
-                let group = kill_process_group(Pid::from_child(child), Signal::KILL);
-                group.map_err(io::Error::from).map_err(fault)?;
-                child.wait().map_err(fault)?;
+                self.kill(child).map_err(fault)?;
                 let dir = self.dir.display();
                 let sentence = format!("interrupted; what was made so far stays in {dir}");
                 return if interrupted {
@@ -184,6 +196,23 @@ impl Run<'_> {
             }
             sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Ends the round and all that it started.
+    fn kill(&self, child: &mut Child) -> io::Result<()> {
+        let group = Pid::from_child(child);
+        kill_process_group(group, Signal::KILL)?;
+        // One that waits for a frozen file system does not die before that takes writes again.
+        while child.try_wait()?.is_none() {
+            mounts::thaw(&self.dir);
+            sleep(Duration::from_millis(1));
+        }
+        let late = Instant::now() + ORPHANS;
+        while test_kill_process_group(group).is_ok() && Instant::now() < late {
+            mounts::thaw(&self.dir);
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn judge(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::disk::NEEDS;
 use crate::text::{Grouped, counted};
 
 /// What is done to a log.
@@ -20,13 +21,14 @@ pub(crate) enum Fault {
     LiveBitFlipped,
     TailCut,
     PowerCut,
+    Outage,
     DeadBatch,
     Planted,
     Asleep,
 }
 
 /// Each fault, as the table names it.
-const FAULTS: [(Fault, &str, &str); 13] = [
+const FAULTS: [(Fault, &str, &str); 14] = [
     (Fault::WriterKilled, "writer_killed", "one of several writers killed"),
     (Fault::AllKilled, "all_killed", "all writers killed at once"),
     (Fault::WriterStopped, "writer_stopped", "writer stopped, and let go on"),
@@ -37,6 +39,7 @@ const FAULTS: [(Fault, &str, &str); 13] = [
     (Fault::LiveBitFlipped, "live_bit_flipped", "bit flipped under a live page"),
     (Fault::TailCut, "tail_cut", "tail of a copy cut or zeroed"),
     (Fault::PowerCut, "power_cut", "power cut played on a copy"),
+    (Fault::Outage, "outage", "power cut of a disk in use"),
     (Fault::DeadBatch, "dead_batch", "half-written batch overwritten, power cut"),
     (Fault::Planted, "planted", "frames inside a torn record"),
     (Fault::Asleep, "asleep", "sleeping reader to be woken"),
@@ -54,6 +57,8 @@ pub(crate) struct Tally {
     pub(crate) compared: u64,
     /// Losses that no fault can be named for: a process of a round died, or hung.
     pub(crate) elsewhere: u64,
+    /// Why no disk could be cut off, if none could.
+    pub(crate) skipped: Option<String>,
     /// What is being tried.
     pub(crate) trying: Option<Fault>,
 }
@@ -87,6 +92,7 @@ impl Tally {
         self.rounds += other.rounds;
         self.appended += other.appended;
         self.compared += other.compared;
+        self.skipped = self.skipped.take().or_else(|| other.skipped.clone());
     }
 
     pub(crate) fn losses(&self) -> u64 {
@@ -96,7 +102,11 @@ impl Tally {
     pub(crate) fn object(&self) -> Value {
         let faults = FAULTS.iter().map(|(fault, key, _)| {
             let (tried, losses) = (self.tried[*fault as usize], self.losses[*fault as usize]);
-            ((*key).to_owned(), json!({ "tried": tried, "losses": losses }))
+            let mut counts = json!({ "tried": tried, "losses": losses });
+            if let Some(why) = self.skipped.as_ref().filter(|_| *fault == Fault::Outage) {
+                counts["skipped"] = json!(why);
+            }
+            ((*key).to_owned(), counts)
         });
         json!({
             "rounds": self.rounds,
@@ -119,6 +129,7 @@ impl Tally {
             let found = &object["faults"][key];
             tally.tried[fault as usize] = count(&found["tried"]);
             tally.losses[fault as usize] = count(&found["losses"]);
+            tally.skipped = tally.skipped.or(found["skipped"].as_str().map(str::to_owned));
         }
         tally
     }
@@ -127,6 +138,10 @@ impl Tally {
         let mut text = format!("{:<44}{:>10}{:>10}\n", "fault", "tried", "losses");
         for (fault, _, name) in FAULTS {
             let (tried, losses) = (self.tried[fault as usize], self.losses[fault as usize]);
+            if fault == Fault::Outage && self.skipped.is_some() {
+                let _never_fails = writeln!(text, "{name:<44}skipped: {NEEDS}");
+                continue;
+            }
             let _never_fails = writeln!(
                 text,
                 "{name:<44}{:>10}{:>10}",
@@ -166,7 +181,7 @@ mod tests {
         assert_eq!(all.tried[3], 26);
         let table = all.table(Duration::from_secs(9));
         let last = table.lines().rev().take(2).collect::<Vec<_>>();
-        assert!(last[1].ends_with("        44         2"), "{table}");
+        assert!(last[1].ends_with("        46         2"), "{table}");
         assert_eq!(last[0], "2 rounds in 9 s, 4 records appended, 6 compared: 2 losses");
     }
 }

@@ -73,6 +73,11 @@ impl Twin {
         self.first_seq
     }
 
+    /// Below it records may have been trimmed.
+    pub(crate) fn may_begin_at(&self) -> u64 {
+        self.may_begin_at.max(self.first_seq)
+    }
+
     /// No worker died while it was about to cut the log.
     pub(crate) fn knows_its_end(&self) -> bool {
         self.may_end_at.is_none()
@@ -321,6 +326,17 @@ impl Twin {
         let mut twin = self.clone();
         twin.records.truncate(next as usize);
         twin.durable = next;
+        twin
+    }
+
+    /// After a power cut that left `next` records: what must be there is what was told `before`, and what came
+    /// after it was never lost.
+    pub(crate) fn as_told_before(&self, before: &Self, next: u64) -> Self {
+        let mut twin = self.clone();
+        twin.records.truncate(before.next_seq().max(next) as usize);
+        twin.may_begin_at = self.may_begin_at();
+        twin.first_seq = before.first_seq;
+        (twin.durable, twin.epoch) = (before.durable, before.epoch);
         twin
     }
 
