@@ -105,6 +105,11 @@ impl Tail {
         })?;
         let cut = self.site.cut_above(&view, self.epoch)?;
         let end_seq = cut.unwrap_or(u64::MAX).min(view.end.seq);
+        // Then nothing is left of the epoch that it was in, and it may have ended before.
+        let anew = match cut.is_some_and(|base| base <= view.first_seq) {
+            true => "what was cut may have been trimmed since, numbers begin anew before or at",
+            false => "numbers begin anew at",
+        };
         let last = std::mem::replace(&mut self.view, view);
         let has_history = std::mem::replace(&mut self.has_history, true);
         self.has_begun = true;
@@ -112,7 +117,7 @@ impl Tail {
             (watch, self.view.epoch, self.view.durable_seq);
         if self.seq > end_seq {
             return Err(match has_history {
-                true => self.move_to(end_seq, ErrorKind::Rewound, "numbers begin anew at"),
+                true => self.move_to(end_seq, ErrorKind::Rewound, anew),
                 false => self.move_to(end_seq, ErrorKind::OutOfRange, "the log ends at"),
             });
         }

@@ -64,6 +64,10 @@ use wait::Waiting;
 /// | `Replaced` | other files took the log's place | nowhere: open it anew |
 /// | others | a call failed, or a later version's frame is in the way | the same position |
 ///
+/// What it gave before holds up to the number that `Rewound` names, if the log begins below that. Else, and if
+/// [`position().epoch`](Self::position) is another behind `Trimmed`, the place where the log was cut may be
+/// among what was trimmed since: then nothing is left that tells how much of it holds.
+///
 /// A failed sync is no error here: what was appended stays readable, and a later opening goes on.
 ///
 /// Cost: a record that is there costs a checksum and some loads, about 30 ns for 64 bytes. Waiting, it spins

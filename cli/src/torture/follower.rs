@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use maplog::{ErrorKind, Tail};
+use maplog::{ErrorKind, Reader, Tail};
 
 use super::crew::PATIENCE;
 use super::stop::{Found, broke, loss};
@@ -70,9 +70,10 @@ fn follow(log: &Path, until: &AtomicU64, may_be_cut: bool) -> Found<Vec<(u64, u6
     let (told, longest) = ("none".to_owned(), Duration::ZERO);
     let mut given = Given { records: Vec::new(), may_be_cut, told, longest, calls: 0 };
     let mut known = None;
+    let mut has_all = false;
     loop {
         let end = until.load(Ordering::Relaxed);
-        if tail.next_seq() >= end {
+        if end != FOR_EVER && has_all && tail.next_seq() == end {
             return Ok(given.records);
         }
         if end != FOR_EVER {
@@ -89,35 +90,41 @@ fn follow(log: &Path, until: &AtomicU64, may_be_cut: bool) -> Found<Vec<(u64, u6
             }
         }
         let start = Instant::now();
-        given.receive(&mut tail)?;
+        // Where it stands tells nothing before it asked: the log may have been cut, and be as long again.
+        has_all = given.receive(&mut tail, &mut reader)? && end != FOR_EVER;
         given.longest = given.longest.max(start.elapsed());
     }
 }
 
 impl Given {
-    fn receive(&mut self, tail: &mut Tail) -> Found {
-        let expected = tail.next_seq();
+    /// True if there was nothing to be told.
+    fn receive(&mut self, tail: &mut Tail, reader: &mut Reader) -> Found<bool> {
+        let (expected, epoch) = (tail.next_seq(), tail.position().epoch);
         let error = match tail.recv_timeout(Duration::from_millis(20)) {
             Ok(Some(record)) if record.seq() == expected => {
                 self.records.push((expected, hash_of(record.data())));
-                return Ok(());
+                return Ok(false);
             }
             Ok(Some(record)) => {
                 let seq = record.seq();
                 return loss(format!("a tail expected record {expected} and was given {seq}"));
             }
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(true),
             Err(error) => error,
         };
         self.told = error.to_string();
-        match (error.kind(), error.seq()) {
-            (ErrorKind::Trimmed, _) => Ok(()),
+        let holds_to = match (error.kind(), error.seq()) {
+            (ErrorKind::Trimmed, Some(_)) if tail.position().epoch == epoch => u64::MAX,
+            (ErrorKind::Trimmed, Some(_)) if self.may_be_cut => 0,
             (ErrorKind::Rewound, Some(seq)) if self.may_be_cut => {
-                self.records.retain(|(given, _)| *given < seq);
-                Ok(())
+                reader.refresh().map_err(|error| broke("a reader beside writers", error))?;
+                // Else the place where it was cut first may be gone.
+                if reader.first_seq() < seq { seq } else { 0 }
             }
-            _ => Err(broke(format_args!("a tail at {expected}"), error)),
-        }
+            _ => return Err(broke(format_args!("a tail at {expected}"), error)),
+        };
+        self.records.retain(|(given, _)| *given < holds_to);
+        Ok(false)
     }
 }
 

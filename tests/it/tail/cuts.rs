@@ -64,6 +64,56 @@ fn attack_37_a_position_whose_records_a_power_cut_took_is_rewound() {
     }
 }
 
+/// What was cut, and trimmed before the tail looked, is told as trimmed: the epoch tells that what it had may
+/// have been cut, too. What was trimmed alone leaves the epoch as it was.
+#[test]
+fn attack_15_a_cut_that_was_trimmed_away_shows_in_the_position_s_epoch() {
+    for is_cut in [false, true] {
+        let home = tempdir();
+        let log = open(home.path()).unwrap();
+        append(&log, 100);
+        let mut tail = log.reader().tail_from(0);
+        expect(&mut tail, 0..52);
+        let before = tail.position();
+        if is_cut {
+            log.truncate_from(51).unwrap();
+        }
+        append(&log, 3000);
+        assert_eq!(log.trim_before(2000).unwrap(), 2000);
+        let error = tail.try_recv().unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::Trimmed, Some(2000)), "{error}");
+        assert_eq!(tail.position().epoch > before.epoch, is_cut);
+        let resumed =
+            log.reader().tail_at(&before).and_then(|mut tail| Ok(tail.try_recv()?.map(|_| ())));
+        assert_eq!(resumed.unwrap_err().kind(), ErrorKind::Trimmed);
+        expect(&mut tail, 2000..2100);
+    }
+}
+
+/// The place where it was cut first may be gone, while that of a later cut is left: what is told says so.
+#[test]
+fn attack_15_a_tail_is_told_that_an_earlier_cut_may_be_trimmed() {
+    for trimmed in [60, 61] {
+        let home = tempdir();
+        let log = open(home.path()).unwrap();
+        append(&log, 100);
+        let mut tail = log.reader().tail_from(0);
+        expect(&mut tail, 0..90);
+        log.truncate_from(40).unwrap();
+        append(&log, 40);
+        log.truncate_from(60).unwrap();
+        append(&log, 20);
+        assert_eq!(log.trim_before(trimmed).unwrap(), trimmed);
+        let error = tail.try_recv().unwrap_err();
+        assert_eq!((error.kind(), error.seq()), (ErrorKind::Rewound, Some(60)), "{error}");
+        assert!(error.to_string().contains("may have been trimmed"), "{error}");
+        if trimmed > 60 {
+            assert_eq!(tail.try_recv().unwrap_err().kind(), ErrorKind::Trimmed);
+        }
+        expect(&mut tail, trimmed..80);
+    }
+}
+
 /// Attack 31: a reader parked where a log without a live page ends goes on in the fresh segment that the
 /// next writer makes.
 #[test]
