@@ -99,7 +99,10 @@ fn attack_13_openers_and_closers_at_once_find_one_log() {
             scope.spawn(move || {
                 let mut rng = fastrand::Rng::with_seed(seed);
                 let since = Instant::now();
-                while since.elapsed() < Duration::from_secs(4) {
+                let is_enough =
+                    || told.load(Ordering::Relaxed) > 20 && kills.load(Ordering::Relaxed) > 3;
+                let (least, most) = (Duration::from_secs(4), Duration::from_secs(60));
+                while since.elapsed() < least || (!is_enough() && since.elapsed() < most) {
                     let log = dir.path().to_str().unwrap();
                     let mut one = child("many::together::comes_and_goes", &[("LOG", log)]);
                     if rng.bool() {
