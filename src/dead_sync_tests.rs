@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ErrorKind;
 use crate::crash_tests::{Company, check, copy, harm, killed, open, tempdir};
+use crate::format::name::SegmentName;
 use crate::hook::{Change, listen};
 use crate::takeover_tests::append_next;
 
@@ -59,6 +60,28 @@ fn g8_a_sync_that_nobody_saw_the_end_of_is_done_again_by_who_came_later() {
         assert!(log.recovery().clean, "{:?}", log.recovery());
         assert_eq!((log.recovery().copied, log.next_seq()), (0, 101));
     }
+}
+
+/// Attack 6, the same: a record that ends in zeros is there, also where no end frame stands behind it, as if
+/// its writer had died before that.
+#[test]
+fn g8_a_last_record_of_zeros_is_no_loss_when_it_is_stored_again() {
+    let dir = tempdir();
+    let company = Company::join(dir.path());
+    killed(dir.path(), "zeros", "append.end_stored:20");
+    killed(dir.path(), "only sync", "sync.before_data");
+    let log = open(dir.path());
+    let records = log.next_seq();
+    assert!(records > 5 && log.durable_seq() == 0, "in two segments: {records}");
+    let ended = dir.path().join(SegmentName { id: 1, base_seq: 0 }.file_name());
+    let mut bytes = std::fs::read(&ended).unwrap();
+    let end = bytes.rchunks_exact(16).position(|unit| unit.iter().any(|byte| *byte != 0)).unwrap();
+    let end = bytes.len() - 16 * (end + 1);
+    bytes[end..].fill(0);
+    std::fs::write(&ended, bytes).unwrap();
+    assert_eq!(log.sync().unwrap(), records);
+    assert!(log.reader().iter().all(|record| record.unwrap().data() == [0; 1500]));
+    drop(company);
 }
 
 /// Attack 6, the same, and the dead process's sync went further than this one had looked: all that it

@@ -6,6 +6,9 @@
 //! checked: what is dirty is not read back from the disk, so what is valid now is what the next sync
 //! writes. No committed byte changes (G9). Does not know: who syncs.
 
+use std::io;
+use std::ops::Range;
+
 use crate::dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::PAGE_BYTES;
@@ -47,20 +50,23 @@ fn store_segment(
     let (from, seq) = start
         .map_or((DATA_START, span.name.base_seq), |slot| (slot.durable_offset, slot.durable_seq));
     let used = file.pread().and_then(|mut source| source.last_used(from)).map_err(fault)?;
-    let to = until.map_or(used, |end| end.offset);
-    let mut buffer = [0; PAGE_BYTES as usize];
-    let mut at = from;
-    while at < to {
-        // Not a byte behind the end: that is the appender's.
-        let bytes = (PAGE_BYTES - at % PAGE_BYTES).min(to - at) as usize;
-        dir::read_at(&file.file, at, &mut buffer[..bytes]).map_err(fault)?;
-        dir::write_at(&file.file, at, &buffer[..bytes]).map_err(fault)?;
-        at += bytes as u64;
-    }
     let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
-    let (mut at, mut found) = (from, seq);
-    let mut source = file.pread().map_err(fault)?.below(to);
-    walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {}).map_err(fault)?;
+    let limit = until.map_or(u64::MAX, |end| end.offset);
+    let walk = || {
+        let (mut at, mut found) = (from, seq);
+        let mut source = file.pread()?.below(limit);
+        walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {}).map(|_| (at, found))
+    };
+    let (mut stored, mut to) = (from, until.map_or(used, |end| end.offset));
+    let found = loop {
+        store_bytes(file, stored..to).map_err(fault)?;
+        let (at, found) = walk().map_err(fault)?;
+        if at <= to {
+            break found;
+        }
+        // Its last record ends in zeros, and no end frame stands behind it.
+        (stored, to) = (to, at);
+    };
     let wanted = until.map_or(span.end_seq, |end| end.seq);
     if found < wanted {
         let text = format!("a sync failed unseen, and {} records are gone", wanted - found);
@@ -68,6 +74,19 @@ fn store_segment(
             .at_path(home.dir().path())
             .in_segment(span.name.id)
             .at_seq(found));
+    }
+    Ok(())
+}
+
+/// Not a byte behind them: that is the appender's.
+fn store_bytes(file: &SegmentFile, place: Range<u64>) -> io::Result<()> {
+    let mut buffer = [0; PAGE_BYTES as usize];
+    let mut at = place.start;
+    while at < place.end {
+        let bytes = (PAGE_BYTES - at % PAGE_BYTES).min(place.end - at) as usize;
+        dir::read_at(&file.file, at, &mut buffer[..bytes])?;
+        dir::write_at(&file.file, at, &buffer[..bytes])?;
+        at += bytes as u64;
     }
     Ok(())
 }
