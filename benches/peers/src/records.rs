@@ -186,3 +186,65 @@ impl Check {
         assert_eq!(missing, 0, "records that never came back");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: u64 = 100;
+
+    /// Reads `numbers` back where `COUNT` records were appended.
+    fn check(numbers: impl Iterator<Item = u64>, change: impl Fn(&mut Vec<u8>)) {
+        let mut maker = Maker::new(64);
+        let mut check = Check::new(&maker, &[COUNT]);
+        for number in numbers {
+            let mut record = maker.number(number).to_vec();
+            change(&mut record);
+            check.take(&record);
+        }
+        check.finish();
+    }
+
+    #[test]
+    fn all_records_in_any_order_are_right() {
+        check((0..COUNT).rev(), |_| {});
+    }
+
+    #[test]
+    #[should_panic(expected = "records that never came back")]
+    fn a_dropped_record_is_found() {
+        check((0..COUNT).filter(|number| *number != 57), |_| {});
+    }
+
+    #[test]
+    #[should_panic(expected = "record 57 came twice")]
+    fn a_doubled_record_is_found() {
+        check((0..COUNT).chain([57]), |_| {});
+    }
+
+    #[test]
+    #[should_panic(expected = "record 100 was never appended")]
+    fn an_invented_record_is_found() {
+        check(0..COUNT + 1, |_| {});
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes of record 0")]
+    fn a_flipped_bit_is_found() {
+        check(0..COUNT, |record| record[40] ^= 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes of record 0")]
+    fn a_short_record_is_found() {
+        check(0..COUNT, |record| record.truncate(63));
+    }
+
+    #[test]
+    #[should_panic(expected = "records that were read")]
+    fn a_walk_that_misses_a_record_is_found() {
+        let mut maker = Maker::new(64);
+        let short = Walk::of(&mut maker, 0..COUNT - 1);
+        short.assert_is(&Walk::of(&mut maker, 0..COUNT));
+    }
+}

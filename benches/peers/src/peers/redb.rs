@@ -48,7 +48,11 @@ impl Peer for Redb {
 
     fn open(dir: &Path, _setup: Setup) -> Self {
         let redb = Redb(Database::create(dir.join("log.redb")).expect("a database"));
-        redb.append(Durability::Immediate, |_| false);
+        // Else each opening would be charged with a sync.
+        let is_new = redb.0.begin_read().expect("a transaction").open_table(LOG).is_err();
+        if is_new {
+            redb.append(Durability::Immediate, |_| false);
+        }
         redb
     }
 

@@ -33,7 +33,8 @@ fn insert(transaction: &Transaction<'_>, record: &[u8]) {
 impl Peer for Sqlite {
     const ABOUT: About = About {
         name: "SQLite",
-        settings: "`journal_mode=WAL`, `synchronous=NORMAL`, 1,000 records a transaction, prepared statements; \
+        settings: "`journal_mode=WAL`, `synchronous=NORMAL`, 1,000 records a transaction, prepared statements, \
+                   synced at each checkpoint (1,000 pages); \
                    durable: `synchronous=FULL`, a transaction each",
         lacks: "no checksum on pages that were read back into the database; one writer",
         threads: Threads::Mutex,
