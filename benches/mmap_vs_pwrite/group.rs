@@ -6,9 +6,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::common::{Payloads, bare::frame_bytes, warm_free_memory};
+use crate::common::{Payloads, bare::frame_bytes};
 use crate::runs::{lateness, time_each};
-use crate::ways::{self, Measure, Way};
+use crate::ways::{self, Measure, Way, warm_page_cache};
 use crate::{LATENESS, MIB, print};
 
 const SIZE: usize = 1024;
@@ -25,12 +25,14 @@ pub fn compare(dir: &Path, is_quick: bool) {
         Ok(group) => group,
         Err(needs) => return println!("\nLittle memory: skipped: needs {needs}"),
     };
+    let mut random = fastrand::Rng::with_seed(7);
     let [mib, limit] = [bytes, limit].map(|bytes| bytes / MIB);
     for (what, group_dir) in [("all memory", None), ("little memory", Some(&*group.path))] {
         let mut results = vec![Vec::new(); ways::ALL.len()];
-        for round in 0..rounds {
-            for place in 0..ways::ALL.len() {
-                let way = (place + round) % ways::ALL.len();
+        let mut order: Vec<usize> = (0..ways::ALL.len()).collect();
+        for _ in 0..rounds {
+            random.shuffle(&mut order);
+            for way in order.iter().copied() {
                 results[way].push(run(ways::ALL[way].0, bytes, group_dir, dir));
             }
         }
@@ -50,7 +52,7 @@ fn run(way: &str, bytes: u64, group: Option<&Path>, dir: &Path) -> Vec<f64> {
     let dir = dir.join("run");
     fs::create_dir(&dir).expect("the bench's own directory");
     // Not in the group, where it would not fit.
-    warm_free_memory(bytes);
+    warm_page_cache(&dir, bytes);
     let output = Command::new(std::env::current_exe().expect("this program"))
         .args([ROLE, way, &bytes.to_string()])
         .arg(&dir)

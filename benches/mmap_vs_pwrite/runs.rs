@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{Payloads, bare::frame_bytes, warm_free_memory};
+use crate::common::{Payloads, bare::frame_bytes};
 use crate::disk;
-use crate::ways::{Measure, Way};
+use crate::ways::{Measure, Way, warm_page_cache};
 
 /// p50, p99, p99.9 and the most.
 pub fn lateness(mut samples: Vec<u64>) -> Vec<f64> {
@@ -27,7 +27,7 @@ impl Measure for Appended {
         let payloads = Payloads::new(self.size);
         let count = self.bytes / frame_bytes(self.size);
         let mut way = W::create(dir, self.bytes);
-        warm_free_memory(self.bytes);
+        warm_page_cache(dir, self.bytes);
         let start = Instant::now();
         for seq in 0..count {
             way.append(seq, payloads.of(seq));
@@ -51,7 +51,7 @@ impl Measure for Single {
         let payloads = Payloads::new(self.size);
         let count = self.bytes / frame_bytes(self.size);
         let way = W::create(dir, self.bytes);
-        warm_free_memory(self.bytes);
+        warm_page_cache(dir, self.bytes);
         let samples = time_each(way, count, &payloads);
         W::check(dir, count, &payloads);
         lateness(samples)
@@ -110,7 +110,7 @@ impl Measure for Synced {
         let count = self.count();
         let bytes = count * frame_bytes(Self::SIZE);
         let mut way = W::create(dir, bytes);
-        warm_free_memory(bytes);
+        warm_page_cache(dir, bytes);
         let mut samples = vec![1; count as usize];
         let before = disk::written_by_process();
         let syncs = beside(syncs(way.syncer()), || {

@@ -1,12 +1,15 @@
 //! One run: one row with one peer, in a process of its own. What was appended is read back and compared
 //! after every run, from a handle that was opened anew.
 
-use std::fs;
+use std::fs::{self, File};
 use std::marker::PhantomData;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
+
+use memmap2::{Advice, MmapOptions};
+use rustix::fs::FallocateFlags;
 
 use crate::peer::{Peer, Setup};
 use crate::peers::Visitor;
@@ -80,8 +83,7 @@ impl<P: Peer> Bench<'_, P> {
     /// is free for some seconds, and giving it again costs far more than a page fault.
     fn create(&self) -> P {
         let peer = self.open();
-        let memory = vec![1u8; 2 * self.setup.bytes() as usize];
-        std::hint::black_box(&memory);
+        use_memory(&self.dir.join("scratch"), 2 * self.setup.bytes());
         peer
     }
 
@@ -260,6 +262,19 @@ fn at_once(threads: usize, work: impl Fn(usize) -> u64 + Sync) -> (Vec<u64>, Dur
         let end = done.iter().map(|(_, _, end)| *end).max().expect("a thread");
         (done.into_iter().map(|(count, ..)| count).collect(), end - start)
     })
+}
+
+/// Uses and frees memory, as a program does and as a mapped file does: the kernel takes them from different
+/// places.
+fn use_memory(scratch: &Path, bytes: u64) {
+    let memory = vec![1u8; bytes as usize];
+    std::hint::black_box(&memory);
+    let file = File::options().read(true).write(true).create_new(true).open(scratch);
+    let file = file.expect("the run's own directory");
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes).expect("room on the disk");
+    let map = MmapOptions::new().len(bytes as usize).map_raw(&file).expect("address space");
+    map.advise(Advice::PopulateWrite).expect("pages (Linux 5.14)");
+    fs::remove_file(scratch).expect("the run's own file");
 }
 
 fn nanos_each(took: Duration, count: u64) -> f64 {
