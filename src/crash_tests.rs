@@ -73,7 +73,7 @@ fn child() {
             let seq = slot.commit().unwrap();
             told(seq..seq + 1);
         },
-        "zeros" => (0..100).for_each(|_| drop(log.append(vec![0; 1500]).unwrap())),
+        "zeros" => (0..100).for_each(|_| _ = log.append(vec![0; 1500]).unwrap()),
         // Many segments in doubt: the death comes inside the first sync.
         "late sync" => {
             for _ in 0..100 {
