@@ -1,4 +1,4 @@
-//! Appending through `append`, `writer` and `reserve`, beside a bare mapping in the same run.
+//! Appending through `append`, `writer`, `reserve` and `append_batch`, beside a bare mapping in the same run.
 //!
 //! Every run is read back, from a log opened anew, and compared byte by byte.
 #![allow(missing_docs, unreachable_pub, clippy::print_stdout)]
@@ -13,7 +13,8 @@ use common::bare::Bare;
 use common::{Payloads, Settings, Timing, open, print_table, time_appends, warm_free_memory};
 
 const SIZES: [usize; 7] = [16, 64, 256, 1024, 4096, 16384, 65536];
-const KINDS: [&str; 4] = ["bare", "`writer().append`", "`append`", "`reserve`"];
+const KINDS: [&str; 5] =
+    ["bare", "`writer().append`", "`append`", "`reserve`", "`append_batch` of 100, or 16 KiB"];
 
 fn main() {
     let settings = Settings::from_args();
@@ -28,7 +29,7 @@ fn main() {
             let (first, second) = bare(dir.path(), &settings, size);
             runs[0].push(first);
             again.push(second);
-            for (kind, run) in [with_writer, with_append, with_reserve].into_iter().enumerate() {
+            for (kind, run) in RUNS.into_iter().enumerate() {
                 runs[kind + 1].push(maplog(dir.path(), &settings, size, run));
             }
         }
@@ -70,6 +71,9 @@ fn bare(dir: &Path, settings: &Settings, size: usize) -> (Timing, Timing) {
 
 type Run = fn(&Log, u64, &Payloads, usize) -> Timing;
 
+/// Of the kinds behind the first, in their order.
+const RUNS: [Run; KINDS.len() - 1] = [with_writer, with_append, with_reserve, with_batches];
+
 fn with_writer(log: &Log, count: u64, payloads: &Payloads, size: usize) -> Timing {
     let mut writer = log.writer().expect("a free lock");
     time_appends(count, size, |seq| {
@@ -92,6 +96,21 @@ fn with_reserve(log: &Log, count: u64, payloads: &Payloads, size: usize) -> Timi
         slot.copy_from_slice(payloads.of(seq));
         let given = slot.commit().expect("room");
         debug_assert_eq!(given, seq);
+    })
+}
+
+/// Making the slice of slices counts, too.
+fn with_batches(log: &Log, count: u64, payloads: &Payloads, size: usize) -> Timing {
+    let mut writer = log.writer().expect("a free lock");
+    let most = common::batch(size);
+    let mut batch = Vec::new();
+    time_appends(count, size, |seq| {
+        batch.push(payloads.of(seq));
+        if batch.len() as u64 == most || seq + 1 == count {
+            let given = writer.append_batch(&batch).expect("room");
+            debug_assert_eq!(given.end, seq + 1);
+            batch.clear();
+        }
     })
 }
 

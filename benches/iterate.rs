@@ -16,6 +16,8 @@ use common::bare::{Walk, walk_log};
 use common::{Payloads, Settings, open, print_table};
 
 const SIZES: [usize; 3] = [16, 64, 1024];
+/// Of each round the best one counts: a pass is long enough to be interrupted.
+const PASSES: usize = 9;
 const KINDS: [&str; 2] = ["bare checked walk", "`reader.iter()`"];
 
 fn main() {
@@ -32,18 +34,20 @@ fn main() {
         for _ in 0..settings.rounds {
             let map = map(&segment(&path));
             let reader = read(&path);
-            for (passes, figures) in [(1, &mut firsts), (3, &mut agains)] {
-                for _ in 0..passes {
-                    figures[0].push(time(expected, || walk_log(&map)));
-                    figures[1].push(time(expected, || iterate(&reader)));
-                }
+            firsts[0].push(time(expected, || walk_log(&map)));
+            firsts[1].push(time(expected, || iterate(&reader)));
+            let mut best = [f64::INFINITY; KINDS.len()];
+            for _ in 0..PASSES {
+                best[0] = best[0].min(time(expected, || walk_log(&map)));
+                best[1] = best[1].min(time(expected, || iterate(&reader)));
             }
+            agains.iter_mut().zip(best).for_each(|(figures, best)| figures.push(best));
         }
         first.push((format!("{size} B"), firsts));
         again.push((format!("{size} B"), agains));
     }
     print_table(
-        "ns a record, every record checked, pages mapped before (ratio to bare)",
+        "ns a record, every record checked, pages mapped before, the best pass of each round (ratio to bare)",
         &KINDS,
         &again,
     );

@@ -115,6 +115,7 @@ impl Core {
     pub(crate) fn shut(&mut self) -> Result<()> {
         self.home.check_process()?;
         self.helper.stop();
+        self.home.ahead.stop();
         let Some(attachment) = self.attachment.take() else { return Ok(()) };
         let poisoned = self.home.check();
         let left = self.leave(attachment);
@@ -127,6 +128,7 @@ impl Core {
     pub(crate) fn leave_open(&mut self) {
         if self.birth.is_this_process() {
             self.helper.stop();
+            self.home.ahead.stop();
             drop(self.attachment.take());
         }
     }

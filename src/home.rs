@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::ahead::Ahead;
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::map::{Birth, End, Owner, Token};
@@ -24,6 +25,8 @@ pub(crate) struct Home {
     /// The thread that holds the append lock.
     pub(crate) owner: Owner,
     pub(crate) wake: Wake,
+    /// What touches pages before they are needed.
+    pub(crate) ahead: Ahead,
     /// This process among the participants.
     pub(crate) token: Token,
     pub(crate) log_id: [u8; 16],

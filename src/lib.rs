@@ -25,6 +25,7 @@ mod error;
 mod registry;
 mod scan;
 
+mod ahead;
 mod attach;
 mod recovery;
 mod segment;

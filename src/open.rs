@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::ahead::Ahead;
 use crate::attach::Gate;
 use crate::copy::{copy_in_doubt, remove_left_overs};
 use crate::create::{NewSegment, create};
@@ -119,6 +120,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         site: Arc::new(Site::of_log(dir, page, spans, log_id)),
         owner: Owner::default(),
         wake,
+        ahead: Ahead::new(options.helper_thread),
         token,
         log_id,
         retention: options.retention.clone(),

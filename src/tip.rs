@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::ahead::Ahead;
 use crate::create::{Created, FIRST_CHUNK_BYTES};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
@@ -46,39 +47,62 @@ impl TipSegment {
 
     /// Allocates and touches the file's pages up to `needed`, and some more.
     pub(crate) fn grow(&mut self, dir: &Dir, needed: u64) -> Result<()> {
-        let id = self.file.name.id;
-        let limit = self.file.header.segment_bytes;
-        let fault = |source| {
-            Error::io("growing a segment", source)
-                .at_path(dir.path())
-                .in_segment(id)
-                .at_offset(needed)
-        };
-        if needed > self.allocated {
-            let file_bytes = self.file.bytes().map_err(fault)?;
-            let least = round_up(needed, PAGE_BYTES).max(file_bytes).min(limit);
-            let chunk = least.max(self.allocated + self.chunk).min(limit);
-            // On a disk that is nearly full the whole chunk may not fit while what is needed does.
-            let from = self.allocated;
-            let to = match dir::allocate(&self.file.file, from, chunk) {
-                Ok(()) => chunk,
-                Err(_) => {
-                    dir::allocate(&self.file.file, from, least).map(|()| least).map_err(fault)?
-                }
-            };
-            hook!("grow.allocated");
-            self.allocated = to;
-            self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
+        self.allocate(dir, needed)?;
+        self.touch(dir, needed)
+    }
+
+    /// As [`grow`](Self::grow), with a thread that touches the `window` bytes behind that.
+    pub(crate) fn grow_ahead(
+        &mut self,
+        dir: &Dir,
+        needed: u64,
+        ahead: &Ahead,
+        window: u64,
+    ) -> Result<()> {
+        self.allocate(dir, needed)?;
+        let next = (needed + AHEAD_BYTES).min(self.allocated);
+        self.map.take_ready(needed, next);
+        let is_ready = self.map.ready() >= needed;
+        if window > 0 {
+            let from = if is_ready { self.map.ready() } else { next };
+            ahead.touch(self.map.pages(), from..(from + window).min(self.allocated));
         }
+        if is_ready { Ok(()) } else { self.touch(dir, needed) }
+    }
+
+    fn allocate(&mut self, dir: &Dir, needed: u64) -> Result<()> {
+        if needed <= self.allocated {
+            return Ok(());
+        }
+        let limit = self.file.header.segment_bytes;
+        let file_bytes = self.file.bytes().map_err(|source| self.fault(dir, needed, source))?;
+        let least = round_up(needed, PAGE_BYTES).max(file_bytes).min(limit);
+        let chunk = least.max(self.allocated + self.chunk).min(limit);
+        // On a disk that is nearly full the whole chunk may not fit while what is needed does.
+        let allocate = |to| dir::allocate(&self.file.file, self.allocated, to).map(|()| to);
+        let allocated = allocate(chunk).or_else(|_| allocate(least));
+        let allocated = allocated.map_err(|source| self.fault(dir, needed, source))?;
+        hook!("grow.allocated");
+        self.allocated = allocated;
+        self.chunk = (self.chunk * 2).min(MAX_CHUNK_BYTES);
+        Ok(())
+    }
+
+    fn touch(&mut self, dir: &Dir, needed: u64) -> Result<()> {
         hook!("grow.before_populate");
         let ahead = (needed + AHEAD_BYTES).min(self.allocated);
-        match self.map.make_ready(ahead) {
+        self.map.make_ready(ahead).map_err(|source| match source.raw_os_error() {
             // A page that cannot be had now: no room, by another name.
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
-                Err(fault(error).of_kind(ErrorKind::StorageFull))
-            }
-            other => other.map_err(fault),
-        }
+            Some(libc::EFAULT) => self.fault(dir, needed, source).of_kind(ErrorKind::StorageFull),
+            _ => self.fault(dir, needed, source),
+        })
+    }
+
+    fn fault(&self, dir: &Dir, needed: u64, source: io::Error) -> Error {
+        Error::io("growing a segment", source)
+            .at_path(dir.path())
+            .in_segment(self.file.name.id)
+            .at_offset(needed)
     }
 
     /// Writes a frame at the end and commits it. `None` if there is no room, which its callers made.

@@ -78,15 +78,23 @@ impl Bare {
 
     /// Reads everything back from the file and compares it with what was meant to be there.
     pub fn check(self, path: &Path, count: u64, payloads: &Payloads) {
+        self.read_back(path, count, |seq, payload| {
+            assert!(payload == payloads.of(seq), "payload of record {seq}");
+        });
+    }
+
+    /// Gives each record from the file, with its number; `count` of them, and the headers must be right.
+    pub fn read_back(self, path: &Path, count: u64, mut record: impl FnMut(u64, &[u8])) {
         drop(self.map);
         let bytes = fs::read(path).expect("the file that was written");
         let mut at = 0;
         for seq in 0..count {
-            let payload = payloads.of(seq);
-            let header = header(payload.len(), crc32fast::hash(payload), seq);
-            assert_eq!(bytes[at..at + HEADER_BYTES], header, "header of record {seq}");
-            assert!(bytes[at + HEADER_BYTES..].starts_with(payload), "payload of record {seq}");
-            at += frame_bytes(payload.len()) as usize;
+            let (found, rest) = bytes[at..].split_at(HEADER_BYTES);
+            let len = u32::from_le_bytes([found[0], found[1], found[2], found[3]]) as usize;
+            let payload = &rest[..len];
+            assert_eq!(found, header(len, crc32fast::hash(payload), seq), "header of record {seq}");
+            record(seq, payload);
+            at += frame_bytes(len) as usize;
         }
         assert_eq!(at, self.end, "the bytes that {count} records take");
     }

@@ -124,9 +124,23 @@ pub struct Timing {
 
 const BURST_BYTES: u64 = 16 * 1024;
 
+/// The most records that the benches put into one batch.
+const BATCH_RECORDS: u64 = 100;
+
+/// Records of a burst: whole batches.
+fn burst(size: usize) -> u64 {
+    let records = (BURST_BYTES / bare::frame_bytes(size)).max(1);
+    records - records % batch(size)
+}
+
+/// Records of a batch, no more than one burst.
+pub fn batch(size: usize) -> u64 {
+    (BURST_BYTES / bare::frame_bytes(size)).clamp(1, BATCH_RECORDS)
+}
+
 /// Times `count` calls of `append`, each with the number of the record to append.
 pub fn time_appends(count: u64, size: usize, mut append: impl FnMut(u64)) -> Timing {
-    let burst = (BURST_BYTES / bare::frame_bytes(size)).max(1);
+    let burst = burst(size);
     let mut bursts = Vec::with_capacity((count / burst) as usize + 1);
     let mut seq = 0;
     let mut from = Instant::now();

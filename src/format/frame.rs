@@ -96,6 +96,12 @@ impl CommitWord {
         KINDS[(self.0 >> LENGTH_BITS) as usize]
     }
 
+    /// True of a record of its own.
+    #[inline]
+    pub(crate) const fn is_single(self) -> bool {
+        self.0 >> LENGTH_BITS == Kind::Single as u32
+    }
+
     /// Payload bytes.
     #[inline]
     pub(crate) const fn len(self) -> u64 {
@@ -174,7 +180,7 @@ const SEQ_HIGH_FACTOR: u32 = 0x27D4_EB2F;
 /// flipped anywhere in commit word, number and flags, none of 1,368,000 simulated pairs cancelled out:
 /// the rotations keep the high bits of one product, which few bits reach, off those of another. Other
 /// changes pass once in 2^32 if they are random.
-#[inline]
+#[inline(always)]
 pub(crate) fn seed(salt: u64, offset: u64, word: CommitWord, flags_and_seq: u64) -> u32 {
     let salt = if broken!("no_salt") { 0 } else { salt };
     let place = if broken!("no_offset") { 0 } else { (offset / ALIGN) as u32 };

@@ -32,7 +32,7 @@ pub(crate) const fn round_up(bytes: u64, unit: u64) -> u64 {
 }
 
 /// CRC-32 (ISO-HDLC, as zlib and PNG) of `bytes`, continued from `seed` as zlib's `crc32(seed, ..)`.
-#[inline]
+#[inline(always)]
 pub(crate) fn crc32(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
     hasher.update(bytes);

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 
+use super::pages::Pages;
 use super::word::{observe, publish};
 use crate::dir::{self, File};
+use crate::format::ALIGN;
 use crate::format::frame::{COMMIT_BYTES, HEADER_BYTES as FRAME_HEADER_BYTES};
 use crate::format::header::HEADER_BYTES;
-use crate::format::{ALIGN, PAGE_BYTES, round_up};
 
 /// The commit word at `at`.
 ///
@@ -31,7 +33,7 @@ unsafe fn commit_word(map: &MmapRaw, at: u64) -> &AtomicU32 {
 /// - `end` and `ready` are multiples of 16 and `end <= ready <= mapping length`.
 /// - Bytes below `ready` are backed by the file, so that storing to them cannot raise SIGBUS.
 pub(crate) struct WriteMap {
-    map: MmapRaw,
+    pages: Arc<Pages>,
     end: u64,
     ready: u64,
 }
@@ -40,7 +42,7 @@ impl WriteMap {
     /// Maps `segment_bytes` of `file`, which may be shorter, to go on at `end`. Nothing is ready.
     pub(crate) fn new(file: &File, segment_bytes: u64, end: u64) -> io::Result<Self> {
         let map = MmapOptions::new().len(segment_bytes as usize).map_raw(file)?;
-        Ok(WriteMap { map, end, ready: end })
+        Ok(WriteMap { pages: Arc::new(Pages::new(map)), end, ready: end })
     }
 
     #[inline]
@@ -51,7 +53,7 @@ impl WriteMap {
     /// Moves the end up to `to`: others have appended below it, under the same lock. False, and nothing
     /// moves, if that is no place for an end here.
     pub(crate) fn advance(&mut self, to: u64) -> bool {
-        let fits = to >= self.end && to.is_multiple_of(ALIGN) && to <= self.map.len() as u64;
+        let fits = to >= self.end && to.is_multiple_of(ALIGN) && to <= self.pages.map.len() as u64;
         if fits {
             self.end = to;
             // What others stored is backed.
@@ -68,23 +70,26 @@ impl WriteMap {
     /// Touches the pages up to `to` for writing, so that a store there neither faults nor fails.
     /// The file must be allocated up to `to`.
     pub(crate) fn make_ready(&mut self, to: u64) -> io::Result<()> {
-        let to = to.min(self.map.len() as u64);
-        if to <= self.ready {
-            return Ok(());
+        let to = to.min(self.pages.map.len() as u64);
+        if to > self.ready {
+            self.pages.touch(self.ready..to)?;
+            self.ready = to;
         }
-        let from = self.ready & !(PAGE_BYTES - 1);
-        let bytes = round_up(to, PAGE_BYTES) - from;
-        loop {
-            match self.map.advise_range(Advice::PopulateWrite, from as usize, bytes as usize) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Linux before 5.14: the pages fault one by one, over blocks that are allocated.
-                Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
-                _ready => {
-                    self.ready = to;
-                    return Ok(());
-                }
-            }
+        Ok(())
+    }
+
+    /// As [`make_ready`](Self::make_ready), as far as another thread has touched the pages: does nothing if
+    /// that is not up to `needed`.
+    pub(crate) fn take_ready(&mut self, needed: u64, to: u64) {
+        let touched = self.pages.touched_from(self.ready).min(to);
+        if touched >= needed {
+            self.ready = self.ready.max(touched);
         }
+    }
+
+    /// For another thread to touch ahead.
+    pub(crate) fn pages(&self) -> &Arc<Pages> {
+        &self.pages
     }
 
     /// Bytes that nobody has seen: behind the commit word at the end, below what is ready.
@@ -96,7 +101,10 @@ impl WriteMap {
         // above the commit word at the end: readers form references only below a commit word that
         // they observed, so none of them reaches here, and `&mut self` excludes another writer.
         Some(unsafe {
-            std::slice::from_raw_parts_mut(self.map.as_mut_ptr().add(range.start as usize), len)
+            std::slice::from_raw_parts_mut(
+                self.pages.map.as_mut_ptr().add(range.start as usize),
+                len,
+            )
         })
     }
 
@@ -106,7 +114,7 @@ impl WriteMap {
         let len = self.unpublished_len(&range)?;
         // SAFETY: as for `unpublished_mut`; who writes there needs `&mut self`.
         Some(unsafe {
-            std::slice::from_raw_parts(self.map.as_ptr().add(range.start as usize), len)
+            std::slice::from_raw_parts(self.pages.map.as_ptr().add(range.start as usize), len)
         })
     }
 
@@ -130,7 +138,7 @@ impl WriteMap {
         // All accesses to the word at the end are atomic until it is published, and nobody looks at
         // the word at `next` before that.
         let (here, behind) =
-            unsafe { (commit_word(&self.map, self.end), commit_word(&self.map, next)) };
+            unsafe { (commit_word(&self.pages.map, self.end), commit_word(&self.pages.map, next)) };
         publish(behind, here, bits);
         self.end = next;
         true
@@ -143,7 +151,7 @@ impl WriteMap {
             return false;
         }
         // SAFETY: `end` is aligned and 16 bytes from it are ready.
-        let here = unsafe { commit_word(&self.map, self.end) };
+        let here = unsafe { commit_word(&self.pages.map, self.end) };
         here.store(bits, Ordering::Release);
         self.end += ALIGN;
         true

@@ -11,7 +11,10 @@ use crate::format::frame::{HEADER_BYTES, Mark};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::index::SegmentIndex;
 use crate::probe::{Anchor, locate};
-use crate::scan::{Fault, Frames, Resync, Rules, Seen, Source, look, number_at, place_of};
+use crate::scan::{
+    Fault, Frames, Resync, Rules, Seen, Source, look, look_closely, look_for_single, number_at,
+    place_of,
+};
 use crate::segment::ReadSegment;
 
 /// A place in one segment.
@@ -131,13 +134,34 @@ impl<'r> Cursor<'r> {
         found
     }
 
+    /// The next record, if it has a frame of its own here: that is most of what there is.
+    #[inline(always)]
+    pub(super) fn take_single(&mut self) -> Option<Record<'r>> {
+        // Copies, so that nothing is looked at again behind the call that takes the checksum.
+        let Cursor { mut frames, rules, at, seq, segment, .. } = *self;
+        if self.in_batch > 0 || seq >= self.end_seq {
+            return None;
+        }
+        let rules = Rules { check: seq >= self.checked_from, ..rules };
+        let Ok(seen) = look_for_single(&mut frames, &rules, at, seq);
+        let (len, next) = seen?;
+        self.index.note(seq, at);
+        (self.at, self.seq) = (next, seq + 1);
+        Some(Record {
+            data: frames.bytes(at + HEADER_BYTES, len),
+            seq,
+            at: at + HEADER_BYTES,
+            segment,
+        })
+    }
+
     #[inline]
     pub(super) fn step(&mut self) -> Step {
         self.rules.check = self.seq >= self.checked_from;
         if self.in_batch > 0 {
             return self.step_in_batch();
         }
-        let Ok(seen) = look(&mut self.frames, &self.rules, self.at, self.seq);
+        let Ok(seen) = look_closely(&mut self.frames, &self.rules, self.at, self.seq);
         match seen {
             Seen::Single { len, next } => {
                 self.index.note(self.seq, self.at);

@@ -53,7 +53,8 @@ impl Appender {
             Tip::Open(open) => {
                 let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
                 if needed <= open.file.header.segment_bytes {
-                    open.grow(home.dir(), needed)
+                    let window = self.pace.window(open.map.end(), home.page().durable_seq());
+                    open.grow_ahead(home.dir(), needed, &home.ahead, window)
                 } else {
                     self.roll(home, syncer, room)
                 }

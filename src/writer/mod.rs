@@ -8,6 +8,7 @@ mod keep;
 
 use std::ops::Range;
 
+use crate::ahead::Pace;
 use crate::create::{Created, now_nanos};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{
@@ -42,6 +43,7 @@ pub(crate) struct Appender {
     next_seq: u64,
     marks: Marks,
     epoch: u64,
+    pace: Pace,
 }
 
 enum Tip {
@@ -56,7 +58,7 @@ impl Appender {
     /// That of a process which did not append yet.
     pub(crate) fn new(end: End, epoch: u64) -> Self {
         let marks = Marks { due_at: 0, durable_seq: 0 };
-        Appender { tip: Tip::Away(end), next_seq: end.seq, marks, epoch }
+        Appender { tip: Tip::Away(end), next_seq: end.seq, marks, epoch, pace: Pace::new() }
     }
 
     /// For a log whose first segment was made just now.

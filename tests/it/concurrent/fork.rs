@@ -80,6 +80,41 @@ fn run(role: &str) {
     Other::start(role, home.path()).end();
 }
 
+#[test]
+fn a_child_of_a_process_that_appends_at_full_speed_ends_and_the_parent_goes_on() {
+    run("concurrent::fork::a_child_while_pages_are_touched_ahead");
+}
+
+#[test]
+#[ignore = "a process of the test above"]
+fn a_child_while_pages_are_touched_ahead() {
+    const RECORD_BYTES: usize = 64 * 1024;
+    const RECORDS: u64 = 256;
+    let path = log_of_parent();
+    // SAFETY: tests change files only while no handle is alive.
+    let log = unsafe { Log::options().segment_bytes(6 << 20).open(&path) }.unwrap();
+    let record = |seq: u64| vec![seq as u8; RECORD_BYTES];
+    for seq in 0..RECORDS {
+        assert_eq!(log.append(record(seq)).unwrap(), seq);
+        if seq % 64 == 40 {
+            let status = in_a_child(Doubling::Fork, || {
+                assert_forked(log.append("x"));
+                drop(log.clone());
+            });
+            assert!(status.success(), "{status}");
+            // Pages may be about to be touched in segments that are gone then.
+            log.trim_before(seq - 8).unwrap();
+        }
+    }
+    let reader = log.reader();
+    assert!(reader.iter().all(|item| {
+        let item = item.unwrap();
+        item.data() == record(item.seq())
+    }));
+    assert_eq!((reader.first_seq(), reader.next_seq()), (RECORDS - 32, RECORDS));
+    log.close().unwrap();
+}
+
 /// ATTACKS 14, 47.
 #[test]
 fn every_call_in_a_child_of_fork_is_forked_and_the_parent_goes_on() {

@@ -1,0 +1,213 @@
+//! Appending into new pages beside pages touched before, with the thread that touches ahead and without it, and
+//! what that thread costs: processor time, and bytes written that hold nothing.
+//!
+//! Every record is read back and compared.
+#![allow(missing_docs, unreachable_pub, clippy::print_stdout)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use maplog::{Log, SyncPolicy, Writer};
+
+use common::bare::{Bare, frame_bytes};
+use common::{Payloads, Settings, median, print_table, warm_free_memory};
+
+const SIZES: [usize; 4] = [64, 256, 1024, 4096];
+/// A segment holds every run.
+const SEGMENT_BYTES: u64 = 256 << 20;
+const RUN_BYTES: u64 = 128 << 20;
+const KINDS: [&str; 4] =
+    ["bare, touched before", "bare, new", "`writer().append`, no thread", "`writer().append`"];
+
+fn main() {
+    let settings = Settings::from_args();
+    let is_quick = settings.rounds == 1;
+    let settings =
+        Settings { run_bytes: if is_quick { settings.run_bytes } else { RUN_BYTES }, ..settings };
+    let dir = common::tempdir();
+    settings.print("Cold files", dir.path());
+    let (mut bursts, mut paced, mut spent) = (Vec::new(), Vec::new(), Vec::new());
+    for size in Settings::sizes(&SIZES) {
+        let mut full = vec![Vec::new(); KINDS.len()];
+        let mut ready = vec![Vec::new(); 2];
+        for _ in 0..settings.rounds {
+            let (new, touched) = bare(dir.path(), &settings, size);
+            full[0].push(touched);
+            full[1].push(new);
+            for (index, threads) in [false, true].into_iter().enumerate() {
+                let run = maplog(dir.path(), &settings, size, threads);
+                full[2 + index].push(run.whole);
+                ready[index].push(run.ready);
+                spent.push((size, threads, run));
+            }
+        }
+        bursts.push((format!("{size} B"), full));
+        paced.push((format!("{size} B"), ready));
+    }
+    print_table(
+        "ns a record over a whole new file, as fast as it goes (ratio to bare)",
+        &KINDS,
+        &bursts,
+    );
+    print_table(
+        "The same runs while pages are ready, the lower quartile of bursts of 16 KiB (ratio to the first)",
+        &KINDS[2..],
+        &paced,
+    );
+    println!(
+        "\nProcessor time of maplog's own threads, us a MiB appended (and of the appending one):\n"
+    );
+    for size in Settings::sizes(&SIZES) {
+        for threads in [false, true] {
+            let of = |figure: fn(&Run) -> f64| {
+                let runs = spent.iter().filter(|(of, with, _)| (*of, *with) == (size, threads));
+                median(runs.map(|(.., run)| figure(run)).collect())
+            };
+            let (own, appending) = (of(|run| run.others_us), of(|run| run.appending_us));
+            println!("- {size} B, {}: {own:.0} ({appending:.0})", with(threads));
+        }
+    }
+    synced(dir.path(), is_quick);
+}
+
+fn with(threads: bool) -> &'static str {
+    if threads { "with the thread" } else { "without" }
+}
+
+struct Run {
+    whole: f64,
+    ready: f64,
+    appending_us: f64,
+    others_us: f64,
+}
+
+/// Appends to new pages, and then again to the same ones.
+fn bare(dir: &Path, settings: &Settings, size: usize) -> (f64, f64) {
+    let path = dir.join("bare");
+    let payloads = Payloads::new(size);
+    let count = settings.records(size);
+    warm_free_memory(settings.run_bytes);
+    let mut log = Bare::create(&path, count * frame_bytes(size));
+    let mut pass = || {
+        let start = Instant::now();
+        (0..count).for_each(|seq| log.append(seq, payloads.of(seq)));
+        let took = start.elapsed();
+        log.rewind();
+        took.as_nanos() as f64 / count as f64
+    };
+    let passes = (pass(), pass());
+    (0..count).for_each(|seq| log.append(seq, payloads.of(seq)));
+    log.check(&path, count, &payloads);
+    fs::remove_file(path).expect("the bench's own file");
+    passes
+}
+
+#[allow(unsafe_code)]
+fn open(path: &Path, threads: bool, sync: SyncPolicy) -> Log {
+    let options = Log::options().sync(sync).helper_thread(threads).segment_bytes(SEGMENT_BYTES);
+    // SAFETY: the directory is the bench's own and nothing else changes it.
+    unsafe { options.open(path) }.expect("a new log")
+}
+
+fn maplog(dir: &Path, settings: &Settings, size: usize, threads: bool) -> Run {
+    let path = dir.join("log");
+    let payloads = Payloads::new(size);
+    let count = settings.records(size);
+    warm_free_memory(settings.run_bytes);
+    let log = open(&path, threads, SyncPolicy::Manual);
+    let mut writer = log.writer().expect("a free lock");
+    let (mine, all) = (thread_time(), process_time());
+    let timing = common::time_appends(count, size, |seq| append(&mut writer, &payloads, seq));
+    let mine = thread_time().saturating_sub(mine);
+    let others = process_time().saturating_sub(all).saturating_sub(mine);
+    drop(writer);
+    check(log, &path, count, &payloads);
+    let mib = settings.run_bytes as f64 / f64::from(1 << 20);
+    Run {
+        whole: timing.whole,
+        ready: timing.ready,
+        appending_us: mine.as_secs_f64() * 1e6 / mib,
+        others_us: others.as_secs_f64() * 1e6 / mib,
+    }
+}
+
+fn append(writer: &mut Writer<'_>, payloads: &Payloads, seq: u64) {
+    let given = writer.append(payloads.of(seq)).expect("room");
+    debug_assert_eq!(given, seq);
+}
+
+fn check(log: Log, path: &Path, count: u64, payloads: &Payloads) {
+    let mut next = 0;
+    for record in log.reader().iter() {
+        let record = record.expect("a whole record");
+        assert!(record.seq() == next && record.data() == payloads.of(next), "record {next}");
+        next += 1;
+    }
+    assert_eq!(next, count);
+    drop(log);
+    fs::remove_dir_all(path).expect("the bench's own directory");
+}
+
+/// Bytes written for each byte of frames, at a steady pace and synced so often.
+fn synced(dir: &Path, is_quick: bool) {
+    const SIZE: usize = 1024;
+    println!(
+        "\nBytes written for each byte of frames, appends of {SIZE} bytes at a steady pace:\n"
+    );
+    let spell = Duration::from_millis(if is_quick { 20 } else { 3000 });
+    for (mib_a_second, every) in [(20_u64, 1000), (100, 1000), (100, 100), (100, 20), (100, 5)] {
+        for threads in [false, true] {
+            let path = dir.join("log");
+            let payloads = Payloads::new(SIZE);
+            let log = open(&path, threads, SyncPolicy::Manual);
+            let (before, start) = (written_bytes(), Instant::now());
+            let (mut count, mut synced) = (0, start);
+            let mut writer = log.writer().expect("a free lock");
+            while start.elapsed() < spell {
+                let due = start.elapsed().as_secs_f64() * (mib_a_second << 20) as f64;
+                while count as f64 * frame_bytes(SIZE) as f64 <= due
+                    && count * frame_bytes(SIZE) < SEGMENT_BYTES * 9 / 10
+                {
+                    append(&mut writer, &payloads, count);
+                    count += 1;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+                if synced.elapsed() > Duration::from_millis(every) {
+                    log.sync().expect("a working disk");
+                    synced = Instant::now();
+                }
+            }
+            drop(writer);
+            log.sync().expect("a working disk");
+            let written = (written_bytes() - before) as f64 / (count * frame_bytes(SIZE)) as f64;
+            println!(
+                "- {mib_a_second} MiB/s, a sync every {every} ms, {}: {written:.3}",
+                with(threads)
+            );
+            check(log, &path, count, &payloads);
+        }
+    }
+}
+
+/// As the kernel counts them (proc_pid_io(5)).
+fn written_bytes() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+}
+
+fn thread_time() -> Duration {
+    time_of(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn process_time() -> Duration {
+    time_of(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn time_of(clock: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
