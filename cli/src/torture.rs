@@ -3,8 +3,8 @@
 //! The command starts one process for each round, one after the other, and a round starts the workers that it
 //! kills: what happens to a process of a round is a finding, and never the end of the command. Each round has
 //! a log of its own and a twin of it, made of what the workers told (`twin.rs`). Power cuts are played on
-//! copies (`images.rs` says which are fair), and made on disks of their own (`disk.rs`). Does not know: how a log is written; it uses the public API, and
-//! docs/format.md where it harms files (`frames.rs`).
+//! copies (`images.rs` and `names.rs` say which are fair), and made on disks of their own (`disk.rs`). Does not know: how a log is
+//! written; it uses the public API, and docs/format.md where it harms files (`frames.rs`).
 
 mod crew;
 mod disk;
@@ -14,6 +14,7 @@ mod frames;
 mod images;
 mod message;
 mod mounts;
+mod names;
 mod outage;
 mod plan;
 mod planted;
@@ -24,6 +25,8 @@ mod story;
 mod supervise;
 mod tails;
 mod tally;
+mod traced;
+mod tracer;
 mod twin;
 mod wake;
 mod worker;
@@ -41,7 +44,8 @@ use twin::Lie;
 /// It makes logs in a new directory inside DIR, one after the other, and lets several processes append to
 /// them, which it kills and stops at random moments. It flips bits, cuts tails, and plays power cuts on
 /// copies. As root, where mkfs.ext4 and mount are, it also makes small disks with a file system of their own, in files,
-/// and cuts off their power while a log on them is appended to. Each record is compared with what was sent: one that is gone, changed, doubled or out
+/// and cuts off their power while a log on them is appended to. Where strace is, it learns what a log had synced when its process
+/// died, and takes from a copy what nobody had. Each record is compared with what was sent: one that is gone, changed, doubled or out
 /// of order without a word is a loss, and so is a process that waits for ever. It tells what it tried and how many
 /// losses it found, and ends at the first one.
 ///
@@ -123,17 +127,20 @@ pub(crate) enum Kind {
     Power,
     /// Power cuts of a disk of its own.
     Outage,
+    /// Power cuts that keep no name and no byte which nobody synced.
+    Traced,
     /// What a power cut leaves that looks like the log's own.
     Planted,
     /// Readers that sleep.
     Wake,
 }
 
-const KINDS: [(Kind, &str); 6] = [
+const KINDS: [(Kind, &str); 7] = [
     (Kind::Crew, "crew"),
     (Kind::Cuts, "cuts"),
     (Kind::Power, "power"),
     (Kind::Outage, "outage"),
+    (Kind::Traced, "traced"),
     (Kind::Planted, "planted"),
     (Kind::Wake, "wake"),
 ];
@@ -141,7 +148,7 @@ const KINDS: [(Kind, &str); 6] = [
 impl Kind {
     fn plan(self, seed: u64) -> plan::Plan {
         match self {
-            Kind::Outage => plan::Plan::often_durable(seed),
+            Kind::Outage | Kind::Traced => plan::Plan::often_durable(seed),
             _ => plan::Plan::new(seed, self == Kind::Cuts),
         }
     }

@@ -128,6 +128,21 @@ fn a_trim_behind_a_roll_holds_in_every_image() {
     check_most("trim behind a roll", work, from, 24);
 }
 
+/// Of what was trimmed some was never durable, and the file that held the durable position is gone while an older
+/// one is back: nothing of that is lost.
+#[test]
+fn a_trim_beyond_the_durable_position_holds_in_every_image() {
+    let (work, mut rng) = work();
+    append_large(&work, &mut rng, 3);
+    sync(work.log(), &work.tape);
+    append_large(&work, &mut rng, 4);
+    assert_eq!(segments_of(&work), 4);
+    let from = work.tape.borrow().moments.len();
+    trim(work.log(), &work.tape, 6);
+    append(work.log(), &work.tape, payload(&mut rng, 30));
+    check_most("trim beyond the durable position", work, from, 6);
+}
+
 /// Attack 17: a segment that was cut outlives the one that cut it.
 #[test]
 fn what_was_cut_and_then_trimmed_comes_back_in_no_image() {

@@ -230,6 +230,11 @@ impl Surveyor<'_> {
         let end = End { segment_id: tip.name.id, offset: place.at, seq: place.seq };
         let base_seq = self.spans[0].name.base_seq;
         let first_seq = self.first_seq.unwrap_or(base_seq).min(end.seq);
+        // What was trimmed is not lost, whichever of its files are still here.
+        self.report.lost.retain_mut(|lost| {
+            lost.start = lost.start.max(first_seq);
+            !lost.is_empty()
+        });
         let missing = first_seq..base_seq;
         if !missing.is_empty() {
             self.report.lost.insert(0, missing);

@@ -10,10 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use maplog::ErrorKind;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::message::Message;
 use super::stop::{Found, Stop, loss};
+use super::tracer::Tracer;
 use super::twin::Twin;
 use super::{Kind, Role};
 use crate::Failure;
@@ -25,6 +27,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Hand {
     worker: u32,
     child: Child,
+    /// The worker; under strace it is not the child.
+    process: Pid,
     heard: Receiver<Message>,
     /// What its next message will be about.
     next: u64,
@@ -38,11 +42,24 @@ pub(crate) struct Crew<'a> {
     pub(crate) kind: Kind,
     pub(crate) seed: u64,
     pub(crate) hands: Vec<Hand>,
+    /// Who traces the workers.
+    pub(crate) tracer: Option<&'a Tracer>,
 }
 
 impl Hand {
-    fn signal(&self, signal: Signal) -> Found {
-        Ok(kill_process(Pid::from_child(&self.child), signal).map_err(io::Error::from)?)
+    fn lives(&mut self) -> Found<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    fn signal(&mut self, signal: Signal) -> Found {
+        if !self.lives()? {
+            return Ok(());
+        }
+        match kill_process(self.process, signal) {
+            // It ended just now, and strace has seen that.
+            Err(Errno::SRCH) => Ok(()),
+            sent => Ok(sent.map_err(io::Error::from)?),
+        }
     }
 
     pub(crate) fn stop(&mut self) -> Found {
@@ -118,15 +135,23 @@ impl Hand {
 
 impl<'a> Crew<'a> {
     pub(crate) fn new(dir: &'a Path, kind: Kind, seed: u64) -> Self {
-        Crew { dir, kind, seed, hands: Vec::new() }
+        Crew { dir, kind, seed, hands: Vec::new(), tracer: None }
     }
 
     pub(crate) fn start(&mut self, worker: u32, first: u64) -> Found {
         let role = Role::Worker { kind: self.kind, seed: self.seed, worker, first };
-        let mut command = Command::new(std::env::current_exe()?);
+        let program = std::env::current_exe()?;
+        let mut command = match &self.tracer {
+            Some(tracer) => tracer.command(&program)?,
+            None => Command::new(program),
+        };
         command.args(["torture", "--as", &role.to_string()]).arg(self.dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
+        let process = match &self.tracer {
+            Some(tracer) => tracer.worker(&mut child)?,
+            None => Pid::from_child(&child),
+        };
         let stdout = child.stdout.take();
         let (tell, heard) = channel();
         thread::spawn(move || {
@@ -136,14 +161,14 @@ impl<'a> Crew<'a> {
             }
             Some(())
         });
-        let hand = Hand { worker, child, heard, next: first, is_stopped: false, is_closed: false };
-        self.hands.push(hand);
+        let (next, is_stopped, is_closed) = (first, false, false);
+        self.hands.push(Hand { worker, child, process, heard, next, is_stopped, is_closed });
         Ok(())
     }
 
     /// Kills one and starts a successor.
     pub(crate) fn replace(&mut self, index: usize, twin: &mut Twin) -> Found {
-        let hand = self.hands.swap_remove(index);
+        let mut hand = self.hands.swap_remove(index);
         let worker = hand.worker;
         hand.signal(Signal::KILL)?;
         let first = hand.ended(twin, true)?;
@@ -152,7 +177,7 @@ impl<'a> Crew<'a> {
 
     /// Kills all at once; gives the step that each worker goes on with.
     pub(crate) fn kill_all(&mut self, twin: &mut Twin) -> Found<Vec<(u32, u64)>> {
-        for hand in &self.hands {
+        for hand in &mut self.hands {
             hand.signal(Signal::KILL)?;
         }
         self.all_ended(twin, true)
@@ -171,9 +196,35 @@ impl<'a> Crew<'a> {
         hands.into_iter().map(|hand| Ok((hand.worker, hand.ended(twin, was_killed)?))).collect()
     }
 
+    /// None of them has ended yet.
+    pub(crate) fn all_live(&mut self) -> Found<bool> {
+        self.hands.iter_mut().try_fold(true, |all, hand| Ok(all && hand.lives()?))
+    }
+
     /// Takes in what all of them told so far.
     pub(crate) fn listen(&mut self, twin: &mut Twin) -> Found {
         self.hands.iter_mut().try_for_each(|hand| hand.listen(twin).map(drop))
+    }
+
+    /// Takes in what is told until it is enough.
+    pub(crate) fn listen_until(
+        &mut self,
+        twin: &mut Twin,
+        enough: impl Fn(&Twin) -> bool,
+    ) -> Found {
+        let late = Instant::now() + PATIENCE;
+        loop {
+            self.listen(twin)?;
+            if enough(twin) {
+                return Ok(());
+            }
+            if Instant::now() > late {
+                return loss(format!(
+                    "in {PATIENCE:?} the worker did not tell what it must have done"
+                ));
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     /// Waits until each that is not stopped has done something: nobody blocks anybody for good.
@@ -192,6 +243,7 @@ impl<'a> Crew<'a> {
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        let _it_may_be_gone = self.child.kill().and_then(|()| self.child.wait());
+        let _it_may_be_gone = self.signal(Signal::KILL);
+        let _so_may_strace = self.child.kill().and_then(|()| self.child.wait());
     }
 }

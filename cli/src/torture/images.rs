@@ -16,6 +16,7 @@ use std::path::Path;
 use fastrand::Rng;
 
 use super::frames::DATA_START;
+use super::names::is_segment;
 
 /// Segment files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
@@ -29,10 +30,9 @@ pub(crate) fn read(log: &Path) -> io::Result<Files> {
     let mut files = Files::new();
     for entry in fs::read_dir(log)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|ending| ending == "seg")
-            && let Some(name) = path.file_name()
-        {
-            files.insert(name.to_string_lossy().into_owned(), fs::read(&path)?);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_segment(&name) {
+            files.insert(name, fs::read(&path)?);
         }
     }
     Ok(files)

@@ -12,14 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::crew::{Crew, PATIENCE};
+use super::crew::Crew;
 use super::disk::{Bench, Disk, NEEDS};
 use super::plan::mix;
 use super::power::check;
 use super::round::{Round, read_log};
-use super::stop::{Found, Stop, loss};
+use super::stop::{Found, Stop};
 use super::tally::Fault;
 use super::twin::Twin;
 use crate::Failure;
@@ -31,7 +31,7 @@ pub(crate) fn run(round: &mut Round) -> Found {
     let bench = match Bench::new(&round.dir) {
         Ok(bench) => bench,
         Err(why) => {
-            round.tally.skipped = Some(format!("{NEEDS} ({why})"));
+            round.tally.skip(Fault::Outage, format!("{NEEDS} ({why})"));
             return Ok(());
         }
     };
@@ -55,7 +55,7 @@ fn one_log(round: &mut Round, disk: &Disk<'_>, seed: u64, is_alone: bool) -> Fou
     crew.start(0, 0)?;
     let _neighbour = (!is_alone).then(|| Neighbour::start(disk.path(), seed)).transpose()?;
     // Until something is durable there need not be a log.
-    listen_until(&mut crew, &mut twin, |twin| twin.durable > 0)?;
+    crew.listen_until(&mut twin, |twin| twin.durable > 0)?;
     for _ in 0..CUTS {
         sleep(Duration::from_micros(round.rng.u64(100..60_000)));
         crew.listen(&mut twin)?;
@@ -79,21 +79,6 @@ fn one_log(round: &mut Round, disk: &Disk<'_>, seed: u64, is_alone: bool) -> Fou
     Ok(())
 }
 
-/// Takes in what is told until it is enough.
-fn listen_until(crew: &mut Crew<'_>, twin: &mut Twin, enough: impl Fn(&Twin) -> bool) -> Found {
-    let late = Instant::now() + PATIENCE;
-    loop {
-        crew.listen(twin)?;
-        if enough(twin) {
-            return Ok(());
-        }
-        if Instant::now() > late {
-            return loss(format!("in {PATIENCE:?} the worker did not tell what it must have done"));
-        }
-        sleep(Duration::from_micros(200));
-    }
-}
-
 /// The power goes; what is on the disk is compared with what was told before, and with what the worker, who knows
 /// nothing of it, tells afterwards.
 fn cut(round: &mut Round, disk: &Disk<'_>, crew: &mut Crew<'_>, twin: &mut Twin) -> Found {
@@ -106,7 +91,7 @@ fn cut(round: &mut Round, disk: &Disk<'_>, crew: &mut Crew<'_>, twin: &mut Twin)
     let (first, next) = (reader.first_seq(), reader.next_seq());
     drop(reader);
     // What it was doing then it has told of since, or does soon.
-    listen_until(crew, twin, |twin| twin.next_seq() >= next && twin.may_begin_at() >= first)?;
+    crew.listen_until(twin, |twin| twin.next_seq() >= next && twin.may_begin_at() >= first)?;
     // It would fill the disk meanwhile.
     crew.hands.iter_mut().try_for_each(|hand| hand.stop())?;
     twin.ends_whole(next)?;

@@ -78,15 +78,11 @@ fn lose_names(left: &mut Files, before: &Files, rng: &mut Rng) {
 /// Checks an image, appends to it, and checks an image of that.
 fn try_image(round: &mut Round, left: &Files, twin: &Twin, durable: u64) -> Found {
     round.trying(Fault::PowerCut);
-    let copy = round.copy();
-    images::write(&copy, left)?;
-    if round.rng.bool() {
-        images::add_stale_page(&round.log(), &copy)?;
-    }
-    check(round, &copy, twin, durable)?;
+    check_copy(round, left, twin, durable)?;
     if round.rng.bool() {
         return Ok(());
     }
+    let copy = round.copy();
     // The same cut; now power fails again before anything more was synced.
     images::write(&copy, left)?;
     let log = open_log(&copy, &twin.plan)?;
@@ -100,6 +96,16 @@ fn try_image(round: &mut Round, left: &Files, twin: &Twin, durable: u64) -> Foun
     round.trying(Fault::PowerCut);
     images::write(&copy, &left)?;
     check(round, &copy, &again, durable)
+}
+
+/// Checks a copy of the log of which only these segments are left.
+pub(crate) fn check_copy(round: &mut Round, left: &Files, twin: &Twin, durable: u64) -> Found {
+    let copy = round.copy();
+    images::write(&copy, left)?;
+    if round.rng.bool() {
+        images::add_stale_page(&round.log(), &copy)?;
+    }
+    check(round, &copy, twin, durable)
 }
 
 /// Compares a log of which a power cut may have taken all behind `durable`, appends to it and closes it, and

@@ -10,7 +10,7 @@ use super::plan::{Plan, mix};
 use super::stop::{Found, Stop, broke, loss};
 use super::tally::{Fault, Tally};
 use super::twin::{Lie, Twin};
-use super::{Kind, outage, planted, power, story, wake};
+use super::{Kind, outage, planted, power, story, traced, wake};
 use crate::text::say;
 use crate::{Failure, Outcome, open};
 
@@ -35,6 +35,7 @@ pub(crate) fn run(dir: &Path, kind: Kind, seed: u64, lie: Option<Lie>) -> Result
         Kind::Cuts => story::of_one(&mut round),
         Kind::Power => power::run(&mut round),
         Kind::Outage => outage::run(&mut round),
+        Kind::Traced => traced::run(&mut round),
         Kind::Planted => planted::run(&mut round),
         Kind::Wake => wake::run(&mut round),
     };

@@ -26,13 +26,15 @@ use crate::text::say;
 use crate::{Failure, Outcome};
 
 /// In this order, so that a short run tries everything.
-const ROUNDS: [Kind; 8] = [
+const ROUNDS: [Kind; 10] = [
     Kind::Planted,
     Kind::Power,
     Kind::Wake,
     Kind::Outage,
+    Kind::Traced,
     Kind::Crew,
     Kind::Cuts,
+    Kind::Traced,
     Kind::Outage,
     Kind::Crew,
 ];

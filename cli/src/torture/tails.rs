@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::frames::{DATA_START, Frame, shares, walk_share};
-use super::images::{self, Files, SECTOR_BYTES};
+use super::images::{Files, SECTOR_BYTES};
 use super::power;
 use super::round::{Round, read_log};
 use super::stop::Found;
@@ -15,6 +15,13 @@ use super::twin::Twin;
 pub(crate) fn cut_copy(round: &mut Round, log: &Path, files: &Files, twin: &Twin) -> Found {
     // Nobody has the log open: its page knows the last position that a sync reached.
     let durable = read_log(log)?.durable_seq().max(twin.durable).min(twin.next_seq());
+    let left = without_tails(round, files, durable);
+    round.trying(Fault::TailCut);
+    power::check_copy(round, &left, twin, durable)
+}
+
+/// Of each segment some of what is behind the records that are durable is lost.
+pub(crate) fn without_tails(round: &mut Round, files: &Files, durable: u64) -> Files {
     let mut left = files.clone();
     for (name, base, end) in shares(files) {
         let frames = walk_share(&files[name], name, base, end);
@@ -26,13 +33,7 @@ pub(crate) fn cut_copy(round: &mut Round, log: &Path, files: &Files, twin: &Twin
             lose(round, bytes, from, behind_last.max(from), is_last);
         }
     }
-    round.trying(Fault::TailCut);
-    let copy = round.copy();
-    images::write(&copy, &left)?;
-    if round.rng.bool() {
-        images::add_stale_page(log, &copy)?;
-    }
-    power::check(round, &copy, twin, durable).map(drop)
+    left
 }
 
 /// Loses some of the bytes from `from` on: all behind a place, or sectors here and there.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::disk::NEEDS;
 use crate::text::{Grouped, counted};
 
 /// What is done to a log.
@@ -22,13 +21,14 @@ pub(crate) enum Fault {
     TailCut,
     PowerCut,
     Outage,
+    Unsynced,
     DeadBatch,
     Planted,
     Asleep,
 }
 
 /// Each fault, as the table names it.
-const FAULTS: [(Fault, &str, &str); 14] = [
+const FAULTS: [(Fault, &str, &str); 15] = [
     (Fault::WriterKilled, "writer_killed", "one of several writers killed"),
     (Fault::AllKilled, "all_killed", "all writers killed at once"),
     (Fault::WriterStopped, "writer_stopped", "writer stopped, and let go on"),
@@ -40,6 +40,7 @@ const FAULTS: [(Fault, &str, &str); 14] = [
     (Fault::TailCut, "tail_cut", "tail of a copy cut or zeroed"),
     (Fault::PowerCut, "power_cut", "power cut played on a copy"),
     (Fault::Outage, "outage", "power cut of a disk in use"),
+    (Fault::Unsynced, "unsynced", "power cut that keeps what was synced"),
     (Fault::DeadBatch, "dead_batch", "half-written batch overwritten, power cut"),
     (Fault::Planted, "planted", "frames inside a torn record"),
     (Fault::Asleep, "asleep", "sleeping reader to be woken"),
@@ -57,8 +58,8 @@ pub(crate) struct Tally {
     pub(crate) compared: u64,
     /// Losses that no fault can be named for: a process of a round died, or hung.
     pub(crate) elsewhere: u64,
-    /// Why no disk could be cut off, if none could.
-    pub(crate) skipped: Option<String>,
+    /// Why it was left out, if it was: what it needs, and in parentheses what was said instead.
+    skipped: [Option<String>; FAULTS.len()],
     /// What is being tried.
     pub(crate) trying: Option<Fault>,
 }
@@ -77,6 +78,11 @@ impl Tally {
         self.trying = Some(fault);
     }
 
+    /// The machine lacks what it takes to try this.
+    pub(crate) fn skip(&mut self, fault: Fault, why: String) {
+        self.skipped[fault as usize] = Some(why);
+    }
+
     /// A loss, by what was being tried.
     pub(crate) fn lost(&mut self) {
         if let Some(fault) = self.trying {
@@ -88,11 +94,12 @@ impl Tally {
         for index in 0..FAULTS.len() {
             self.tried[index] += other.tried[index];
             self.losses[index] += other.losses[index];
+            let skipped = &mut self.skipped[index];
+            *skipped = skipped.take().or_else(|| other.skipped[index].clone());
         }
         self.rounds += other.rounds;
         self.appended += other.appended;
         self.compared += other.compared;
-        self.skipped = self.skipped.take().or_else(|| other.skipped.clone());
     }
 
     pub(crate) fn losses(&self) -> u64 {
@@ -103,7 +110,7 @@ impl Tally {
         let faults = FAULTS.iter().map(|(fault, key, _)| {
             let (tried, losses) = (self.tried[*fault as usize], self.losses[*fault as usize]);
             let mut counts = json!({ "tried": tried, "losses": losses });
-            if let Some(why) = self.skipped.as_ref().filter(|_| *fault == Fault::Outage) {
+            if let Some(why) = &self.skipped[*fault as usize] {
                 counts["skipped"] = json!(why);
             }
             ((*key).to_owned(), counts)
@@ -129,7 +136,7 @@ impl Tally {
             let found = &object["faults"][key];
             tally.tried[fault as usize] = count(&found["tried"]);
             tally.losses[fault as usize] = count(&found["losses"]);
-            tally.skipped = tally.skipped.or(found["skipped"].as_str().map(str::to_owned));
+            tally.skipped[fault as usize] = found["skipped"].as_str().map(str::to_owned);
         }
         tally
     }
@@ -138,8 +145,9 @@ impl Tally {
         let mut text = format!("{:<44}{:>10}{:>10}\n", "fault", "tried", "losses");
         for (fault, _, name) in FAULTS {
             let (tried, losses) = (self.tried[fault as usize], self.losses[fault as usize]);
-            if fault == Fault::Outage && self.skipped.is_some() {
-                let _never_fails = writeln!(text, "{name:<44}skipped: {NEEDS}");
+            if let Some(why) = &self.skipped[fault as usize] {
+                let needs = why.split(" (").next().unwrap_or_default();
+                let _never_fails = writeln!(text, "{name:<44}skipped: {needs}");
                 continue;
             }
             let _never_fails = writeln!(
@@ -181,7 +189,7 @@ mod tests {
         assert_eq!(all.tried[3], 26);
         let table = all.table(Duration::from_secs(9));
         let last = table.lines().rev().take(2).collect::<Vec<_>>();
-        assert!(last[1].ends_with("        46         2"), "{table}");
+        assert!(last[1].ends_with("        48         2"), "{table}");
         assert_eq!(last[0], "2 rounds in 9 s, 4 records appended, 6 compared: 2 losses");
     }
 }

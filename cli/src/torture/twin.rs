@@ -288,7 +288,9 @@ impl Twin {
     }
 
     pub(crate) fn begins_right(&self, reader: &Reader) -> Found {
-        let (first, least, most) = (reader.first_seq(), self.first_seq, self.may_begin_at);
+        let (first, most) = (reader.first_seq(), self.may_begin_at);
+        // Of what was trimmed, some may be gone that was never durable: then the log begins where it ends.
+        let least = self.first_seq.min(reader.next_seq());
         match (least..=most.max(least)).contains(&first) {
             true => Ok(()),
             false => loss(format!("the log begins at {first}, expected {least} to {most}")),
@@ -326,6 +328,7 @@ impl Twin {
         let mut twin = self.clone();
         twin.records.truncate(next as usize);
         twin.durable = next;
+        twin.first_seq = twin.first_seq.min(next);
         twin
     }
 

@@ -11,7 +11,11 @@ use serde_json::Value;
 
 use crate::support::{Ran, Scratch};
 
-const OUTAGE: &str = "power cut of a disk in use";
+/// What is not to be had everywhere: its row, its key, and what it needs.
+const NEEDY: [(&str, &str, &str); 2] = [
+    ("power cut of a disk in use", "outage", "needs root, mkfs.ext4 and mount"),
+    ("power cut that keeps what was synced", "unsynced", "needs strace"),
+];
 
 /// The rows of the table: what was tried, how often, and how many losses.
 fn rows(table: &str) -> BTreeMap<String, (u64, u64)> {
@@ -32,13 +36,14 @@ fn a_short_torture_tries_everything_and_finds_no_loss() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.text());
     let table = ran.text();
     let rows = rows(&table);
-    // Disks of its own are not to be had everywhere.
-    let skipped = format!("{OUTAGE:<44}skipped: needs root, mkfs.ext4 and mount\n");
-    match rows.get(OUTAGE) {
-        Some((tried, _)) => assert!(*tried >= 12, "{table}"),
-        None => assert!(table.contains(&skipped), "{table}"),
+    for (name, _, needs) in NEEDY {
+        let skipped = format!("{name:<44}skipped: {needs}\n");
+        assert!(
+            rows.get(name).is_some_and(|row| row.0 >= 12) || table.contains(&skipped),
+            "{table}"
+        );
     }
-    assert_eq!(rows.len() + usize::from(!rows.contains_key(OUTAGE)), 14, "{table}");
+    assert_eq!(rows.len() + table.matches("skipped: ").count(), 15, "{table}");
     assert!(rows.values().all(|(_, losses)| *losses == 0), "{table}");
     // How often processes die is a matter of time, the rest is not.
     for (fault, least) in [
@@ -61,10 +66,9 @@ fn a_short_torture_tries_everything_and_finds_no_loss() {
     assert_eq!(here.names("."), [""; 0], "nothing is left");
 }
 
-/// Nobody finds mkfs.ext4 there: the rest is tried all the same, and the table and the object say so.
+/// Nobody finds mkfs.ext4 and strace there: the rest is tried all the same, and the table and the object say so.
 #[test]
 fn where_no_disk_can_be_made_it_says_that_it_skipped_that() {
-    let needs = "needs root, mkfs.ext4 and mount";
     for json in [false, true] {
         let here = Scratch::new();
         let how = ["torture", "--seconds", "1", "--seed", "7", ".", "--json"];
@@ -73,13 +77,17 @@ fn where_no_disk_can_be_made_it_says_that_it_skipped_that() {
         assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.text());
         if json {
             let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
-            let outage = &told["faults"]["outage"];
-            assert_eq!((outage["tried"].as_u64(), outage["losses"].as_u64()), (Some(0), Some(0)));
-            assert!(outage["skipped"].as_str().unwrap().starts_with(needs), "{outage}");
+            for (_, key, needs) in NEEDY {
+                let fault = &told["faults"][key];
+                assert_eq!((fault["tried"].as_u64(), fault["losses"].as_u64()), (Some(0), Some(0)));
+                assert!(fault["skipped"].as_str().unwrap().starts_with(needs), "{fault}");
+            }
             assert!(told["faults"]["power_cut"].get("skipped").is_none(), "{told}");
         } else {
-            let line = format!("{OUTAGE:<44}skipped: {needs}\n");
-            assert!(ran.text().contains(&line), "{}", ran.text());
+            for (name, _, needs) in NEEDY {
+                let line = format!("{name:<44}skipped: {needs}\n");
+                assert!(ran.text().contains(&line), "{}", ran.text());
+            }
         }
         assert_eq!(here.names("."), [""; 0], "nothing is left");
     }

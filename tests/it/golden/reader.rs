@@ -306,8 +306,13 @@ pub fn read(files: &Files) -> Reading {
     reading.next_seq = seq;
     reading.first_seq = first_seq.unwrap_or(base).min(seq);
     reading.durable_seq = if reading.clean { seq } else { evidence.min(seq) };
-    if reading.first_seq < base {
-        reading.lost_at_opening.insert(0, reading.first_seq..base);
+    let first_seq = reading.first_seq;
+    reading.lost_at_opening.retain_mut(|lost| {
+        lost.start = lost.start.max(first_seq);
+        !lost.is_empty()
+    });
+    if first_seq < base {
+        reading.lost_at_opening.insert(0, first_seq..base);
     }
     (reading.records, reading.lost) = read_below(files, reading.first_seq, reading.end);
     reading
