@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use fastrand::Rng;
-use maplog::{ErrorKind, Log, Reader, SharedRecord, Writer};
+use maplog::{ErrorKind, Log, Options, Reader, SharedRecord, SyncPolicy, Writer};
 use tempfile::TempDir;
 
 use crate::support::{NamedOnFailure, SMALL, tempdir};
@@ -83,14 +83,19 @@ struct Twin {
     done: Done,
 }
 
+/// Of a log that syncs when it is told to: on a slow machine it would, within a second, between two looks at
+/// its files.
+fn options() -> Options {
+    Log::options().sync(SyncPolicy::Manual)
+}
+
 impl Twin {
     fn new(seed: u64) -> Self {
         let home = tempdir();
         let first_seq = if seed.is_multiple_of(4) { seed << 40 } else { 0 };
+        let options = options().segment_bytes(SMALL).first_seq(first_seq);
         // SAFETY: only this test touches the directory, and only through maplog.
-        let log = unsafe {
-            Log::options().segment_bytes(SMALL).first_seq(first_seq).open(home.path().join("log"))
-        };
+        let log = unsafe { options.open(home.path().join("log")) };
         Twin {
             rng: Rng::with_seed(seed),
             home,
@@ -297,7 +302,7 @@ impl Twin {
         }
         let segment_bytes = [SMALL, SMALL, SMALL, SMALL, 20_000, 40_000][self.rng.usize(0..6)];
         // SAFETY: only this test touches the directory, and only through maplog.
-        let log = unsafe { Log::options().segment_bytes(segment_bytes).open(self.path()) }.unwrap();
+        let log = unsafe { options().segment_bytes(segment_bytes).open(self.path()) }.unwrap();
         let found = log.recovery();
         assert!(found.clean, "{found:?}");
         assert!(found.lost.is_empty() && found.cut.is_none(), "{found:?}");

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use fastrand::Rng;
-use maplog::Log;
 
 use super::Twin;
 use super::looks::{compare, compare_prefix};
@@ -63,7 +62,7 @@ impl Twin {
     fn cut_again(&mut self, path: &Path, durable: u64) {
         let first = image(path);
         // SAFETY: only this test touches the directory, and only through maplog.
-        let log = unsafe { Log::options().segment_bytes(SMALL).open(path) }.unwrap();
+        let log = unsafe { super::options().segment_bytes(SMALL).open(path) }.unwrap();
         let kept = (log.next_seq() - self.first_seq) as usize;
         let mut expected = self.records[..kept].to_vec();
         let most = self.rng.usize(0..10);
@@ -93,7 +92,7 @@ impl Twin {
     fn survives(&mut self, path: &Path, durable: u64) -> u64 {
         compare_prefix(&read(path).unwrap(), self.first_seq, &self.records, durable);
         // SAFETY: only this test touches the directory, and only through maplog.
-        let open = || unsafe { Log::options().segment_bytes(SMALL).open(path) }.unwrap();
+        let open = || unsafe { super::options().segment_bytes(SMALL).open(path) }.unwrap();
         let log = open();
         let found = log.recovery().clone();
         assert!(!found.live && found.lost.is_empty(), "{found:?}");
