@@ -38,6 +38,7 @@ impl Scratch {
         let mut command = Command::new(MAPLOG);
         command.args(args).current_dir(self.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        without_wishes(&mut command);
         command
     }
 
@@ -123,4 +124,11 @@ impl Ran {
 /// The first `count` lines "record 0", "record 1" ...
 pub fn numbered(numbers: std::ops::Range<u64>) -> Vec<u8> {
     numbers.flat_map(|number| format!("record {number}\n").into_bytes()).collect()
+}
+
+/// Without what the machine that runs the tests says of colours, or of itself.
+pub fn without_wishes(command: &mut Command) {
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(name);
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use crate::support::{MAPLOG, Scratch, numbered};
+use crate::support::{MAPLOG, Scratch, numbered, without_wishes};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const CTRL_C: &[u8] = b"\x03";
@@ -33,11 +33,8 @@ impl Terminal {
         let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
         let mut script = Command::new("script");
         script.args(["-qec", &line, "/dev/null"]).current_dir(here.path());
-        script
-            .env("PATH", path)
-            .env("SHELL", "/bin/sh")
-            .env("TERM", "xterm")
-            .env_remove("NO_COLOR");
+        script.env("PATH", path).env("SHELL", "/bin/sh").env("TERM", "xterm");
+        without_wishes(&mut script);
         let script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let Ok(mut script) = script else {
             eprintln!("skipped: needs `script` to make a terminal");
