@@ -84,6 +84,7 @@ fn child() {
         }
         "open" => {}
         "truncate" => log.truncate_from(10).unwrap(),
+        "drop one" => log.truncate_from(log.next_seq() - 1).unwrap(),
         "reset" => log.reset(1000).unwrap(),
         "trim" => drop(log.trim_before(25).unwrap()),
         "stay" => {

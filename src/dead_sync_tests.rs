@@ -84,6 +84,27 @@ fn g8_a_last_record_of_zeros_is_no_loss_when_it_is_stored_again() {
     drop(company);
 }
 
+/// Attack 6, the same, and somebody cuts the log while it is stored again: what was cut is not missed.
+#[test]
+fn g8_a_cut_meanwhile_is_no_loss_when_a_sync_in_doubt_is_done_again() {
+    let dir = tempdir();
+    let company = Company::join(dir.path());
+    assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
+    let log = open(dir.path());
+    let path = dir.path().to_owned();
+    let is_whole = Cell::new(true);
+    listen(Some(Rc::new(move |change| {
+        if matches!(change, Change::Hook("redo.listed")) && is_whole.take() {
+            killed(&path, "drop one", "create.intent_withdrawn");
+        }
+    })));
+    let synced = log.sync();
+    listen(None);
+    assert_eq!(synced.unwrap(), 99);
+    assert_eq!((log.next_seq(), log.epoch()), (99, 2));
+    drop(company);
+}
+
 /// Attack 6, the same, and the dead process's sync went further than this one had looked: all that it
 /// may have lost is stored again and checked, before anybody forgets that there was such a sync.
 #[test]

@@ -19,12 +19,14 @@ use crate::scan::Rules;
 use crate::segment::SegmentFile;
 use crate::survey::{Span, walk_run};
 
-/// Stores everything below `end` again that is not known to be durable. An error says that some of it
-/// cannot be had any more.
+/// Stores everything below `end` again that is not known to be durable. If some of it is gone the log is
+/// poisoned; after any other error it can be tried again, since nothing was promised.
 pub(crate) fn store_again(home: &Home, end: End) -> Result<()> {
     let page = home.page();
-    let durable_seq = page.durable_seq();
     let (shares, _) = home.site.shares(page)?;
+    hook!("redo.listed");
+    // Not before the shares: a log that is cut meanwhile is durable up to there, and ends there.
+    let durable_seq = page.durable_seq();
     let in_doubt = |span: &&Span| span.end_seq > durable_seq && span.name.id <= end.segment_id;
     for span in shares.iter().filter(in_doubt) {
         let Some(file) = home.unsynced.lock().segment(span.name.id) else { continue };
@@ -70,10 +72,8 @@ fn store_segment(
     let wanted = until.map_or(span.end_seq, |end| end.seq);
     if found < wanted {
         let text = format!("a sync failed unseen, and {} records are gone", wanted - found);
-        return Err(Error::new(ErrorKind::Damaged, text)
-            .at_path(home.dir().path())
-            .in_segment(span.name.id)
-            .at_seq(found));
+        let error = Error::new(ErrorKind::Damaged, text).at_path(home.dir().path());
+        return Err(home.poison_with(error.in_segment(span.name.id).at_seq(found)));
     }
     Ok(())
 }

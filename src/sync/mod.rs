@@ -182,7 +182,7 @@ impl Syncer {
             let Settled { end, doubts, unseen } = settle_doubts(home)?;
             let mut dead = self.dead_syncs(home, closing)?;
             if !unseen.is_empty() {
-                store_again(home, end).map_err(|error| home.poison_with(error))?;
+                store_again(home, end)?;
             }
             dead.extend(unseen.iter().filter(|unseen| unseen.died).map(|unseen| unseen.sync));
             let segments = home.unsynced.lock().segments();
