@@ -21,11 +21,14 @@ use crate::monitor::Monitor;
 /// so short that what a sync finds touched and empty is little beside what came since the last.
 const TIME_AHEAD: Duration = Duration::from_millis(20);
 /// But no further than this.
-const MOST_BYTES: u64 = 8 << 20;
+const MOST_BYTES: u64 = 16 << 20;
 /// Who needs less in that time does as well alone.
 const LEAST_BYTES: u64 = 512 * 1024;
 /// Touched at once: so soon it is found, and so soon the thread hears of something else.
 const PIECE_BYTES: u64 = 64 * 1024;
+/// The part of a window that is worth waking the thread for. The kernel makes pages by the readahead of the disk,
+/// some MiB at once, for milliseconds, and the rest of the window has to last for so long.
+const WORTH_WAKING: u64 = 4;
 /// Of a thread that calls the kernel and nothing else.
 const STACK_BYTES: usize = 128 * 1024;
 
@@ -102,7 +105,7 @@ impl Ahead {
     }
 
     /// Has the whole pages in `range`, which are allocated, touched by and by; what was touched, or is about
-    /// to be, is not touched again. Nobody is woken for less than half of it.
+    /// to be, is not touched again. Nobody is woken for less than a quarter of it.
     pub(crate) fn touch(&self, pages: &Arc<Pages>, range: Range<u64>) {
         if !self.allowed.is_set() || range.is_empty() {
             return;
@@ -114,7 +117,7 @@ impl Ahead {
             _ => pages.touched_from(range.start),
         };
         let start = start.max(range.start) & !(PAGE_BYTES - 1);
-        if start + (range.end - range.start) / 2 > end {
+        if start + (range.end - range.start) / WORTH_WAKING > end {
             return;
         }
         work.rest = Some((pages.clone(), start..end));
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_window_is_a_small_part_of_what_each_sync_takes() {
-        for (synced, expected) in [(1, 0), (16, 0), (128, 8 * STEP), (1024, MOST_BYTES)] {
+        for (synced, expected) in [(1, 0), (16, 0), (128, 8 * STEP), (2048, MOST_BYTES)] {
             let window = window_after(&mut Pace::new(), 4 * synced, 3, synced);
             assert_eq!(window, expected, "a sync every {synced} steps");
         }
@@ -259,7 +262,7 @@ mod tests {
         let ahead = Ahead::new(true);
         ahead.touch(map.pages(), 100..1 << 20);
         until(|| map.pages().touched_from(100) == 1 << 20);
-        // Less than half of it is new.
+        // Less than a quarter of it is new.
         ahead.touch(map.pages(), 400 << 10..1200 << 10);
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(map.pages().touched_from(0), 1 << 20);

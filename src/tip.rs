@@ -59,8 +59,13 @@ impl TipSegment {
         ahead: &Ahead,
         window: u64,
     ) -> Result<()> {
-        self.allocate(dir, needed)?;
-        let next = (needed + AHEAD_BYTES).min(self.allocated);
+        let next = needed + AHEAD_BYTES;
+        // What cannot be had ahead is not needed yet.
+        let wanted = (next + window).min(self.file.header.segment_bytes);
+        if window == 0 || self.allocate(dir, wanted).is_err() {
+            self.allocate(dir, needed)?;
+        }
+        let next = next.min(self.allocated);
         self.map.take_ready(needed, next);
         let is_ready = self.map.ready() >= needed;
         if window > 0 {
