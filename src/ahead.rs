@@ -8,14 +8,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::format::PAGE_BYTES;
-use crate::map::{Flag, Pages, without_signals};
+use crate::map::{Flag, Pages};
 use crate::monitor::Monitor;
+use crate::thread::OwnThread;
 
 /// Pages are touched as far ahead as appends come in this time: longer than a thread takes to wake up, and
 /// so short that what a sync finds touched and empty is little beside what came since the last.
@@ -84,7 +85,7 @@ impl Pace {
 /// The thread, or what will start it.
 pub(crate) struct Ahead {
     allowed: Flag,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<OwnThread>>,
     work: Arc<Monitor<Work>>,
 }
 
@@ -137,9 +138,8 @@ impl Ahead {
         let mut thread = self.thread.lock();
         let work = self.work.clone();
         let run = move || run(&work);
-        let started = without_signals(|| {
-            Builder::new().name("maplog-ahead".into()).stack_size(STACK_BYTES).spawn(run)
-        });
+        let thread_of = Builder::new().name("maplog-ahead".into()).stack_size(STACK_BYTES);
+        let started = OwnThread::start(thread_of, run);
         self.work.lock().is_running = started.is_ok();
         *thread = started.ok();
     }
@@ -152,7 +152,7 @@ impl Ahead {
         self.work.tell();
         drop(work);
         if let Some(thread) = self.thread.lock().take() {
-            let _ended = thread.join();
+            thread.join();
         }
     }
 }

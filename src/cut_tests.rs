@@ -140,7 +140,11 @@ fn g8_a_trim_beside_a_sync_does_not_say_that_the_sync_is_over() {
 }
 
 /// Has another thread do `then` when this one first reaches the hook in `work`.
-fn meanwhile<T>(hook: &'static str, then: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+pub(crate) fn meanwhile<T>(
+    hook: &'static str,
+    then: impl FnOnce() + Send,
+    work: impl FnOnce() -> T,
+) -> T {
     let (reached, is_reached) = mpsc::channel();
     let (done, is_done) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -224,6 +228,43 @@ fn g2_a_tail_of_durable_records_is_given_none_by_the_position_of_a_log_that_was_
     assert!(tail.borrow_mut().try_recv().unwrap().is_none(), "a power cut may still take it");
     log.sync().unwrap();
     assert_eq!(tail.borrow_mut().try_recv().unwrap().unwrap().seq(), 10);
+}
+
+/// Nor is a future, of a record that was not appended.
+#[cfg(feature = "async")]
+#[test]
+fn g2_a_future_is_not_told_that_a_record_is_durable_which_was_cut_meanwhile() {
+    let dir = tempdir();
+    let log = thirty(dir.path());
+    log.sync().unwrap();
+    let ready = Rc::new(RefCell::new(Vec::new()));
+    let (other, seen) = (log.clone(), ready.clone());
+    let asks = move |change: Change<'_>| {
+        if matches!(change, Change::Hook("epoch.half_stored")) {
+            let mut durable = Box::pin(other.durable(20));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let polled = std::future::Future::poll(durable.as_mut(), &mut context);
+            seen.borrow_mut().push(polled.map_err(|error| error.kind()));
+        }
+    };
+    listen(Some(Rc::new(asks)));
+    log.truncate_from(10).unwrap();
+    listen(None);
+    assert_eq!(*ready.borrow(), [std::task::Poll::Pending]);
+}
+
+/// A tail of a reader from before a cut is told of the cut, and not that the log is shorter than it is.
+#[test]
+fn g4_a_tail_of_a_reader_from_before_a_cut_is_rewound() {
+    let dir = tempdir();
+    let log = thirty(dir.path());
+    let reader = log.reader();
+    log.truncate_from(10).unwrap();
+    (10..60).for_each(|seq| assert_eq!(append_next(&log), seq));
+    let mut tail = reader.tail_from(20);
+    let error = tail.try_recv().unwrap_err();
+    assert_eq!((error.kind(), error.seq()), (crate::ErrorKind::Rewound, Some(10)), "{error}");
+    assert_eq!(tail.try_recv().unwrap().unwrap().seq(), 10);
 }
 
 /// What is trimmed while somebody counts is counted or not; it is no error.

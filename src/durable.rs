@@ -45,8 +45,9 @@ impl Durable {
     fn look(&mut self) -> Result<Option<u64>> {
         let home = &self.log.core.home;
         home.check_process()?;
-        // Before the epoch, so that it is not the position of a later one.
-        let durable_seq = home.page().durable_seq();
+        // Before the epoch, so that it is not the position of a later one. Nor is it one of the last epoch,
+        // which says nothing of the records of this one.
+        let durable_seq = home.page().durable_seq_in_epoch().unwrap_or(0);
         let epoch = home.page().epoch();
         if epoch != self.epoch {
             let view = home.site.view()?;

@@ -5,16 +5,17 @@
 //! know: who appends.
 
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::error::Result;
 use crate::home::Home;
-use crate::map::{Flag, without_signals};
+use crate::map::Flag;
 use crate::monitor::{Monitor, deadline};
 use crate::sync::Syncer;
+use crate::thread::OwnThread;
 
 /// Syncs are no closer together than this. It also is long enough for any store of another thread to
 /// be seen, on which `run` relies.
@@ -27,7 +28,7 @@ const IDLE_POLL: Duration = Duration::from_secs(1);
 /// The thread, or what will start it.
 pub(crate) struct Helper {
     alarm: Arc<Alarm>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<OwnThread>>,
 }
 
 struct Alarm {
@@ -73,9 +74,8 @@ impl Helper {
         if thread.is_none() {
             let (alarm, home, syncer) = (self.alarm.clone(), home.clone(), syncer.clone());
             let run = move || alarm.run(&home, &syncer);
-            // The application's signals are for its own threads. If no thread can be had now, the next
-            // append tries again.
-            *thread = without_signals(|| Builder::new().name("maplog".into()).spawn(run)).ok();
+            // If no thread can be had now, the next append tries again.
+            *thread = OwnThread::start(Builder::new().name("maplog".into()), run).ok();
         }
         if thread.is_some() {
             let _wants = self.alarm.wants.lock();
@@ -89,7 +89,7 @@ impl Helper {
         self.alarm.wants.lock().stop = true;
         self.alarm.wants.tell();
         if let Some(thread) = self.thread.lock().take() {
-            let _ended = thread.join();
+            thread.join();
         }
     }
 }

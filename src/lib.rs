@@ -24,6 +24,7 @@ mod monitor;
 mod error;
 mod registry;
 mod scan;
+mod thread;
 
 mod ahead;
 mod attach;
@@ -79,6 +80,8 @@ mod crash_tests;
 mod cut_tests;
 #[cfg(test)]
 mod dead_sync_tests;
+#[cfg(test)]
+mod heir_tests;
 #[cfg(test)]
 mod takeover_tests;
 

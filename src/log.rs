@@ -223,7 +223,8 @@ impl Log {
             SyncPolicy::Every(interval) => Some(interval),
             SyncPolicy::Manual => None,
         };
-        Consumer::open(&self.reader(), home.dir(), name, home.mode, home.log_id, sync_within)
+        let reader = self.surveying_reader()?;
+        Consumer::open(&reader, home.dir(), name, home.mode, home.log_id, sync_within)
     }
 
     /// Removes the consumer `name`, durably; false if there is none.
@@ -240,7 +241,14 @@ impl Log {
     /// # Errors
     /// As [`Reader::consumers`].
     pub fn consumers(&self) -> Result<Vec<ConsumerInfo>> {
-        self.reader().consumers()
+        self.surveying_reader()?.consumers()
+    }
+
+    /// As [`reader`](Self::reader), and of the epoch that the last segment says, also beside a cut whose process died
+    /// before it told of that: a consumer's place may be of it already.
+    fn surveying_reader(&self) -> Result<Reader> {
+        let site = &self.core.home.site;
+        Ok(Reader::new(site.clone(), site.view()?))
     }
 
     /// The lowest sequence number that was not trimmed.

@@ -84,7 +84,9 @@ fn store_bytes(file: &SegmentFile, place: Range<u64>) -> io::Result<()> {
     let mut at = place.start;
     while at < place.end {
         let bytes = (PAGE_BYTES - at % PAGE_BYTES).min(place.end - at) as usize;
-        dir::read_at(&file.file, at, &mut buffer[..bytes])?;
+        if dir::read_at(&file.file, at, &mut buffer[..bytes])? < bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         dir::write_at(&file.file, at, &buffer[..bytes])?;
         at += bytes as u64;
     }

@@ -13,8 +13,9 @@ use std::task::Waker;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use crate::map::{Bell, ProcessLocal, Waited, without_signals};
+use crate::map::{Bell, ProcessLocal, Waited};
 use crate::monitor::Monitor;
+use crate::thread::OwnThread;
 use crate::wake::{NAP, Pending};
 
 /// How long the thread stays when no task waits.
@@ -90,9 +91,7 @@ impl Waiter {
         let mut tasks = self.tasks.lock();
         if !tasks.runs {
             let run = || self.run();
-            // The application's signals are for its own threads.
-            let started =
-                without_signals(|| Builder::new().name("maplog-waiter".into()).spawn(run));
+            let started = OwnThread::start(Builder::new().name("maplog-waiter".into()), run);
             if let Err(error) = started {
                 drop(tasks);
                 drop(task);

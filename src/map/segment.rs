@@ -160,8 +160,9 @@ impl WriteMap {
 
 /// A segment mapped for reading. Lends the frames that were committed when it was told so.
 ///
-/// - `lent` only rises, and bytes of frames below it are never written again (G9): that is what
-///   makes a `&[u8]` to them sound.
+/// - `lent` only rises, and bytes of frames below it never change again (G9): that is what makes a
+///   `&[u8]` to them sound. Some are stored once more as they are, by pwrite(2), after a sync that nobody saw the
+///   end of (`redo`): the kernel copies equal bytes over them.
 /// - `lent <= backed <= mapping length`.
 /// - `backed` only rises, and never passes a file size that `fstat` gave; no file ever shrinks: so
 ///   reading below it cannot raise SIGBUS for lack of a page.

@@ -18,6 +18,10 @@ use crate::segment::SegmentFile;
 const NOTE_EVERY_BYTES: u64 = 1 << 20;
 const NOTE_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the right to write slots is waited for. Who has it syncs a few files meanwhile, if it was not
+/// stopped.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
 /// What this process noted last in a slot, and when.
 pub(super) struct Noted {
     segment_id: u64,
@@ -41,6 +45,7 @@ pub(super) struct Pen<'h>(&'h Home);
 impl<'h> Pen<'h> {
     /// `None` if another process has it and `note` does not need it.
     pub(super) fn take(home: &'h Home, note: Note) -> Result<Option<Self>> {
+        let since = Instant::now();
         loop {
             let before = home.page().noting();
             let dead = match before {
@@ -53,6 +58,10 @@ impl<'h> Pen<'h> {
             }
             if note == Note::IfNobodyDoes {
                 return Ok(None);
+            }
+            if since.elapsed() > PATIENCE {
+                let text = "another process notes how far the log is durable, and does not get on";
+                return Err(home.error(ErrorKind::LockTimeout, text));
             }
             sleep(POLL);
         }

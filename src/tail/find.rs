@@ -116,7 +116,7 @@ impl Tail {
         (self.watch, self.epoch, self.durable_seq) =
             (watch, self.view.epoch, self.view.durable_seq);
         if self.seq > end_seq {
-            return Err(match has_history {
+            return Err(match has_history || cut.is_some() {
                 true => self.move_to(end_seq, ErrorKind::Rewound, anew),
                 false => self.move_to(end_seq, ErrorKind::OutOfRange, "the log ends at"),
             });

@@ -97,16 +97,20 @@ impl Appender {
         // Even if it is the page's: the dead process may have stored it only there. What lies below the
         // first record is missing to nobody.
         let durable_seq = page.durable_seq().min(found.end.seq).max(found.first_seq);
-        page.set_epoch(found.epoch, durable_seq);
-        hook!("takeover.epoch_stored");
         if found.plan == Plan::Fresh {
             page.set_due(Due::Fresh);
         }
         page.set_last_id(names.last().map_or(found.end.segment_id, |last| last.id));
         page.set_marks(MARK_NOW);
+        // In the order of `moved_to`, and why is said there.
+        if found.first_seq > page.first_seq() {
+            page.set_first_seq(found.first_seq);
+        }
         page.set_end(found.end);
-        page.set_first_seq(found.first_seq);
         hook!("takeover.end_stored");
+        page.set_first_seq(found.first_seq);
+        page.set_epoch(found.epoch, durable_seq);
+        hook!("takeover.epoch_stored");
         home.wake.everyone();
         page.set_intent(None);
         self.catch_up(home);

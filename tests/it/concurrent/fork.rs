@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use maplog::{Error, ErrorKind, Log};
@@ -85,33 +86,54 @@ fn a_child_of_a_process_that_appends_at_full_speed_ends_and_the_parent_goes_on()
     run("concurrent::fork::a_child_while_pages_are_touched_ahead");
 }
 
+fn rest() {
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+fn has_thread(name: &str) -> bool {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut names = threads.map(|of| std::fs::read_to_string(of.unwrap().path().join("comm")));
+    names.any(|comm| comm.is_ok_and(|comm| comm.trim_end() == name))
+}
+
 #[test]
 #[ignore = "a process of the test above"]
 fn a_child_while_pages_are_touched_ahead() {
     const RECORD_BYTES: usize = 64 * 1024;
-    const RECORDS: u64 = 256;
     let path = log_of_parent();
     // SAFETY: tests change files only while no handle is alive.
     let log = unsafe { Log::options().segment_bytes(6 << 20).open(&path) }.unwrap();
     let record = |seq: u64| vec![seq as u8; RECORD_BYTES];
-    for seq in 0..RECORDS {
-        assert_eq!(log.append(record(seq)).unwrap(), seq);
-        if seq % 64 == 40 {
+    let (mut next, mut children) = (0, 0);
+    while children < 4 {
+        assert_eq!(log.append(record(next)).unwrap(), next);
+        next += 1;
+        if !next.is_multiple_of(64) {
+            continue;
+        }
+        if ["maplog", "maplog-ahead"].iter().all(|name| has_thread(name)) {
             let status = in_a_child(Doubling::Fork, || {
                 assert_forked(log.append("x"));
-                drop(log.clone());
+                // Threads of the child have the stacks of threads that it has not.
+                let sizes = [128 * 1024, 2 << 20];
+                let mine = sizes.map(|bytes| Builder::new().stack_size(bytes).spawn(rest).unwrap());
+                // SAFETY: the child ends by `_exit`, and uses its copy no more.
+                drop(unsafe { std::ptr::read(&raw const log) });
+                assert!(mine.into_iter().all(|thread| thread.join().is_ok()));
             });
             assert!(status.success(), "{status}");
-            // Pages may be about to be touched in segments that are gone then.
-            log.trim_before(seq - 8).unwrap();
+            children += 1;
         }
+        // Pages may be about to be touched in segments that are gone then.
+        log.trim_before(next - 8).unwrap();
+        assert!(next < 64 * 1000, "too slow for pages to be touched ahead");
     }
     let reader = log.reader();
     assert!(reader.iter().all(|item| {
         let item = item.unwrap();
         item.data() == record(item.seq())
     }));
-    assert_eq!((reader.first_seq(), reader.next_seq()), (RECORDS - 32, RECORDS));
+    assert_eq!((reader.first_seq(), reader.next_seq()), (next - 8, next));
     log.close().unwrap();
 }
 
