@@ -77,7 +77,9 @@ impl Pace {
         }
         let in_time = u128::from(came) * TIME_AHEAD.as_nanos() / took;
         let at_once = self.between.max(self.came - self.synced) / PART_OF_A_SYNC;
-        let bytes = u64::try_from(in_time).unwrap_or(u64::MAX).min(at_once).min(MOST_BYTES);
+        // A file grows for this, and that of a small log stays small: no further than what came.
+        let most = at_once.min(self.came).min(MOST_BYTES);
+        let bytes = u64::try_from(in_time).unwrap_or(u64::MAX).min(most);
         if bytes < LEAST_BYTES { 0 } else { bytes }
     }
 }
@@ -103,6 +105,11 @@ impl Ahead {
     pub(crate) fn new(allowed: bool) -> Self {
         let (thread, work) = Default::default();
         Ahead { allowed: Flag::new(allowed), thread, work }
+    }
+
+    /// False if nothing is touched ahead, for good.
+    pub(crate) fn is_allowed(&self) -> bool {
+        self.allowed.is_set()
     }
 
     /// Has the whole pages in `range`, which are allocated, touched by and by; what was touched, or is about
@@ -210,8 +217,13 @@ mod tests {
     #[test]
     fn a_window_is_what_comes_in_twenty_milliseconds_within_bounds() {
         for (micros, expected) in [(3, MOST_BYTES), (1000, 20 * STEP), (10_000, 0)] {
-            assert_eq!(window_after(&mut Pace::new(), 100, micros, u64::MAX), expected);
+            assert_eq!(window_after(&mut Pace::new(), 200, micros, u64::MAX), expected);
         }
+    }
+
+    #[test]
+    fn a_window_is_no_longer_than_what_came() {
+        assert_eq!(window_after(&mut Pace::new(), 10, 3, u64::MAX), 9 * STEP);
     }
 
     #[test]
@@ -236,7 +248,7 @@ mod tests {
         let now = pace.since + Duration::from_millis(1);
         assert_eq!(pace.window_at(now, 1 << 30, 1), 0, "what was there before came at no pace");
         let now = now + Duration::from_millis(1);
-        assert_eq!(pace.window_at(now, (1 << 30) + (1 << 20), 1), MOST_BYTES);
+        assert_eq!(pace.window_at(now, (1 << 30) + (32 << 20), 1), MOST_BYTES);
         let end = 10 * STEP;
         assert_eq!(pace.window_at(now + Duration::from_millis(10), end, 1), 2 * end);
     }

@@ -61,6 +61,7 @@ impl TipSegment {
     ) -> Result<()> {
         let next = needed + AHEAD_BYTES;
         // What cannot be had ahead is not needed yet.
+        let window = if ahead.is_allowed() { window } else { 0 };
         let wanted = (next + window).min(self.file.header.segment_bytes);
         if window == 0 || self.allocate(dir, wanted).is_err() {
             self.allocate(dir, needed)?;
