@@ -20,6 +20,8 @@ use crate::wake::Wake;
 /// A log that this process appends to.
 pub(crate) struct Home {
     pub(crate) site: Arc<Site>,
+    /// The site's, which every append looks at.
+    pub(crate) page: Arc<Page>,
     /// Whether this is still the process that opened the log.
     pub(crate) birth: Birth,
     /// The thread that holds the append lock.
@@ -31,6 +33,8 @@ pub(crate) struct Home {
     pub(crate) token: Token,
     pub(crate) log_id: [u8; 16],
     pub(crate) segment_bytes: u64,
+    /// The longest record, in bytes.
+    pub(crate) max_record: u64,
     pub(crate) retention: Retention,
     pub(crate) clock: Clock,
     /// The mode of new files.
@@ -87,8 +91,7 @@ impl Home {
 
     #[inline]
     pub(crate) fn page(&self) -> &Page {
-        // `Site::of_log` was given one.
-        self.site.page().expect("an appending process has a page")
+        &self.page
     }
 
     /// Refuses in a child of `fork`.

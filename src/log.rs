@@ -16,7 +16,7 @@ use crate::options::{Options, SyncPolicy};
 use crate::reader::{Reader, Stats};
 use crate::survey::Recovery;
 use crate::sync::SyncCounts;
-use crate::writer::{held, max_record};
+use crate::writer::held;
 
 /// A log open to append and to read. Cheap to clone, and all clones, and all handles that one process
 /// opens on one directory, are one log. Any number of processes may have it open, up to 256 of them to
@@ -303,7 +303,7 @@ impl Log {
     /// The longest record that fits, in bytes.
     #[must_use]
     pub fn max_record(&self) -> u64 {
-        max_record(self.core.home.segment_bytes)
+        self.core.home.max_record
     }
 
     /// What opening the log found.

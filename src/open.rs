@@ -32,7 +32,7 @@ use crate::shared::{Initial, Page};
 use crate::survey::{Live, Plan, Recovery, Span, Survey, check_names, list, spans, survey};
 use crate::view::Site;
 use crate::wake::Wake;
-use crate::writer::Appender;
+use crate::writer::{Appender, max_record};
 
 /// The logs that this process has open.
 static REGISTRY: ProcessLocal<Registry<Core>> = ProcessLocal::new();
@@ -115,9 +115,11 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         .ok_or_else(|| read_only().at_path(dir.path()))?;
     // Those who wait at the end of what was there see that it goes on here.
     wake.everyone();
+    let page = Arc::new(page);
     let home = Home {
         birth: attachment.birth(),
-        site: Arc::new(Site::of_log(dir, page, spans, log_id)),
+        site: Arc::new(Site::of_log(dir, page.clone(), spans, log_id)),
+        page,
         owner: Owner::default(),
         wake,
         ahead: Ahead::new(options.helper_thread),
@@ -126,6 +128,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
         retention: options.retention.clone(),
         clock: Clock::new(),
         segment_bytes: options.segment_bytes,
+        max_record: max_record(options.segment_bytes),
         mode: options.mode,
         unsynced: Mutex::new(unsynced),
     };

@@ -128,35 +128,24 @@ impl TipSegment {
     pub(crate) fn write_batch(&mut self, start: u64, records: &[&[u8]], room: u64) -> Option<()> {
         let first_at = self.map.end();
         let salt = self.file.header.salt;
-        let last = records.len() - 1;
+        let (first, others) = records.split_first()?;
         let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
-        let mut first_word = CommitWord::VACANT;
-        let mut first_crc = 0;
-        let mut at = first_at;
-        for (index, payload) in records.iter().enumerate() {
-            let kind = match index {
-                0 => Kind::First,
-                _ if index == last => Kind::Last,
-                _ => Kind::Middle,
-            };
+        let first_word = CommitWord::new(Kind::First, first.len() as u64);
+        let body = rest.split_off_mut(..(first_word.frame_bytes() - COMMIT_BYTES) as usize)?;
+        fill(body, first);
+        let first_crc =
+            seal(body, seed(salt, first_at, first_word, start), start, first_word.len());
+        hook!("batch.frame_written");
+        let (mut at, mut seq) = (first_at + first_word.frame_bytes(), start + 1);
+        for (left, payload) in (0..others.len()).rev().zip(others) {
+            let kind = if left == 0 { Kind::Last } else { Kind::Middle };
             let word = CommitWord::new(kind, payload.len() as u64);
-            if index == 0 {
-                first_word = word;
-            } else {
-                let (commit, behind) = rest.split_at_mut(COMMIT_BYTES as usize);
-                commit.copy_from_slice(&commit_bytes(word));
-                rest = behind;
-            }
-            let (body, behind) = rest.split_at_mut((word.frame_bytes() - COMMIT_BYTES) as usize);
+            let frame = rest.split_off_mut(..word.frame_bytes() as usize)?;
+            let (commit, body) = frame.split_at_mut(COMMIT_BYTES as usize);
+            commit.copy_from_slice(&commit_bytes(word));
             fill(body, payload);
-            let seq = start + index as u64;
-            let seed = seed(salt, at, word, seq) ^ tie(kind, first_crc);
-            let crc = seal(body, seed, seq, word.len());
-            if index == 0 {
-                first_crc = crc;
-            }
-            at += word.frame_bytes();
-            rest = behind;
+            seal(body, seed(salt, at, word, seq) ^ tie(kind, first_crc), seq, word.len());
+            (at, seq) = (at + word.frame_bytes(), seq + 1);
             hook!("batch.frame_written");
         }
         self.map.publish(room, first_word.bits()).then_some(())

@@ -45,7 +45,7 @@ impl Site {
     pub(crate) fn traces(&self, followed: Option<(&Followed, u64)>) -> Result<Traces> {
         self.check_place()?;
         let watch = self.watch();
-        let names = list(&self.dir, self.page.as_ref())?;
+        let names = list(&self.dir, self.page())?;
         let segment = followed.map(|(followed, at)| followed.traces(at)).transpose();
         let segment = segment
             .map_err(|source| Error::io("looking at a segment", source).at_path(self.dir.path()))?;
@@ -53,19 +53,19 @@ impl Site {
     }
 
     pub(crate) fn watch(&self) -> Watch {
-        self.page.as_ref().map(Watch::of).unwrap_or_default()
+        self.page().map(Watch::of).unwrap_or_default()
     }
 
     /// True if the page was initialised, the epoch rose or records were trimmed since `watch`.
     #[inline]
     pub(crate) fn has_moved(&self, watch: Watch) -> bool {
-        self.page.as_ref().is_some_and(|page| Watch::of(page) != watch)
+        self.page().is_some_and(|page| Watch::of(page) != watch)
     }
 
     /// True if segments may have come or gone since `view` was taken of a live page.
     #[inline]
     pub(crate) fn names_moved(&self, view: &View) -> bool {
-        self.page.as_ref().is_some_and(|page| Some(page.directory()) != view.counter)
+        self.page().is_some_and(|page| Some(page.directory()) != view.counter)
     }
 
     /// Refuses when other files took this log's place.

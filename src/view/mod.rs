@@ -30,7 +30,7 @@ pub(crate) use follow::{Followed, Traces, Watch};
 /// A log as its readers see it.
 pub(crate) struct Site {
     pub(crate) dir: Dir,
-    page: Option<Page>,
+    page: Option<Arc<Page>>,
     listing: Mutex<Listing>,
     mapped: Mutex<HashMap<u64, Weak<ReadSegment>>>,
     /// Where records are in them, as far as this process has met them.
@@ -100,7 +100,7 @@ const TRIES: usize = 10;
 
 impl Site {
     /// For the appending process, which initialised `page`.
-    pub(crate) fn of_log(dir: Dir, page: Page, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
+    pub(crate) fn of_log(dir: Dir, page: Arc<Page>, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
         let names = spans.iter().map(|span| span.name).collect();
         let listing = Mutex::new(Listing::new(page.directory(), names));
         let (mapped, indexes) = Default::default();
@@ -114,7 +114,7 @@ impl Site {
         // A page that this user may not read tells nothing, as one that does not exist.
         let page = match Page::open_to_read(&dir) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
-            other => other.map_err(at)?,
+            other => other.map_err(at)?.map(Arc::new),
         };
         let (listing, mapped, indexes) = Default::default();
         Ok(Site { dir, page, listing, mapped, indexes, log_id: OnceLock::new() })
@@ -123,14 +123,14 @@ impl Site {
     /// The page of a log that this process appends to.
     #[inline]
     pub(crate) fn page(&self) -> Option<&Page> {
-        self.page.as_ref()
+        self.page.as_deref()
     }
 
     /// What is committed now.
     pub(crate) fn view(&self) -> Result<View> {
         match &self.page {
             Some(page) if self.is_live(page)? => self.live_view(page),
-            page => self.surveyed_view(page.as_ref()),
+            page => self.surveyed_view(page.as_deref()),
         }
     }
 

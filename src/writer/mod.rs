@@ -189,8 +189,7 @@ impl Appender {
 
     #[inline]
     fn check_len(&self, home: &Home, len: u64) -> Result<()> {
-        let limit = max_record(home.segment_bytes);
-        if len <= limit { Ok(()) } else { Err(too_large(home, len, limit)) }
+        if len <= home.max_record { Ok(()) } else { Err(too_large(home, len)) }
     }
 
     #[inline]
@@ -263,7 +262,8 @@ impl Appender {
 }
 
 #[cold]
-fn too_large(home: &Home, len: u64, limit: u64) -> Error {
+fn too_large(home: &Home, len: u64) -> Error {
+    let limit = home.max_record;
     let text = format!("a record of {len} bytes, of at most {limit} with segments of this size");
     Error::new(ErrorKind::TooLarge, text).at_path(home.dir().path())
 }
