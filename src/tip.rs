@@ -17,7 +17,7 @@ use crate::map::WriteMap;
 use crate::segment::SegmentFile;
 
 /// A file grows by chunks that double up to this.
-const MAX_CHUNK_BYTES: u64 = 32 << 20;
+const MAX_CHUNK_BYTES: u64 = 8 << 20;
 /// Pages are touched this far ahead of what is needed and no further: a touched page is a written one.
 const AHEAD_BYTES: u64 = 128 * 1024;
 

@@ -47,6 +47,10 @@ impl Visitor for Run<'_> {
     }
 }
 
+/// Records are got at random until as many were, or so long, in pieces that double.
+const MOST_GETS: usize = 300_000;
+const FIRST_GETS: usize = 8;
+const GETTING: Duration = Duration::from_millis(150);
 /// Of the records that were got at random, as many are compared byte by byte; of all the sums.
 const COMPARED: usize = 10_000;
 
@@ -173,19 +177,18 @@ impl<P: Peer> Bench<'_, P> {
         let mut feed = self.feed();
         peer.append_for_get(&mut feed);
         let mut random = fastrand::Rng::with_seed(7);
-        let mut order =
-            |count| (0..count).map(|_| random.u64(..feed.given())).collect::<Vec<u64>>();
-        // As many as take some hundred milliseconds; the first few say how long one takes.
-        let probe = order(8);
-        let start = Instant::now();
-        peer.get_all(&probe, &mut |_| {});
-        let each = start.elapsed() / 8;
-        let count = (250_000_000 / each.as_nanos().max(1)).clamp(8, 300_000);
-        let order = order(count);
+        let order: Vec<u64> = (0..MOST_GETS).map(|_| random.u64(..feed.given())).collect();
         let mut walk = Walk::default();
+        let mut got = 0;
         let start = Instant::now();
-        peer.get_all(&order, &mut |record| walk.add(record));
+        // Twice as many each time: the first, which find nothing warm, say little of those behind them.
+        while got < MOST_GETS && start.elapsed() < GETTING {
+            let some = got..(2 * got).clamp(FIRST_GETS, MOST_GETS);
+            got = some.end;
+            peer.get_all(&order[some], &mut |record| walk.add(record));
+        }
         let took = start.elapsed();
+        let order = &order[..got];
         walk.assert_is(&Walk::of(&mut self.maker, order.iter().copied()));
         let mut asked = order.iter();
         peer.get_all(&order[..order.len().min(COMPARED)], &mut |record| {
@@ -194,7 +197,7 @@ impl<P: Peer> Bench<'_, P> {
         });
         peer.close();
         self.check(&[feed.given()]);
-        nanos_each(took, count as u64)
+        nanos_each(took, got as u64)
     }
 
     /// Blocks that the files have, not their lengths.

@@ -13,7 +13,7 @@ impl Peer for Maplog {
     const ABOUT: About = About {
         name: "maplog",
         settings: "`Log::append`, defaults (synced each second, verified reads); durable: `SyncPolicy::Always`",
-        lacks: "Linux on 64 bits only; its file is up to 32 MiB longer than its records; a bad disk block under a \
+        lacks: "Linux on 64 bits only; its file is up to 24 MiB longer than its records; a bad disk block under a \
                 mapped page is a SIGBUS",
         threads: Threads::Own,
     };
