@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::crc32;
 use crate::format::frame::{EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, MAX_SEQ, frame_bytes};
 use crate::format::header::HEADER_BYTES as DATA_START;
-use crate::format::name::{copy_name, is_copy_name};
+use crate::format::name::{copy_name, is_copy_name, is_next_name};
 use crate::format::slot::Slot;
 use crate::map::End;
 use crate::scan::{Resync, Rules, Seen, Source, look, place_of};
@@ -57,10 +57,12 @@ pub(crate) fn copy_in_doubt(
     Ok(copier.name_all(page)?.unwrap_or(found.end))
 }
 
-/// Removes copies that were never named.
+/// Removes copies that were never named, and segments in the making.
 pub(crate) fn remove_left_overs(dir: &Dir) -> Result<()> {
-    let fault = |source| Error::io("removing unfinished copies", source).at_path(dir.path());
-    for name in dir.names().map_err(fault)?.iter().filter(|name| is_copy_name(name)) {
+    let fault = |source| Error::io("removing unfinished files", source).at_path(dir.path());
+    for name in
+        dir.names().map_err(fault)?.iter().filter(|name| is_copy_name(name) || is_next_name(name))
+    {
         dir.remove_if_there(name).map_err(fault)?;
     }
     Ok(())

@@ -48,7 +48,15 @@ pub(crate) fn payload(seq: u64) -> Vec<u8> {
 #[test]
 #[ignore = "a child of the tests below"]
 fn child() {
-    let log = open(Path::new(&std::env::var(LOG).unwrap()));
+    let path = std::env::var(LOG).unwrap();
+    if std::env::var(WORK).unwrap() == "open retaining" {
+        let options = Log::options().retention(crate::Retention::default().max_segments(4));
+        #[allow(unsafe_code)]
+        // SAFETY: as for `open`.
+        drop(unsafe { options.open(&path).unwrap() });
+        return;
+    }
+    let log = open(Path::new(&path));
     let mut out = std::io::stdout();
     let mut told = |seqs: std::ops::Range<u64>| {
         for seq in seqs {
@@ -83,10 +91,27 @@ fn child() {
             log.sync().unwrap();
         }
         "open" => {}
+        "look" => drop(log.writer().unwrap()),
+        "reset low" => log.reset(5).unwrap(),
+        "256 cuts" => {
+            for _ in 0..256 {
+                log.truncate_from(4).unwrap();
+                log.append(payload(4)).unwrap();
+            }
+            (5..20).for_each(|seq| assert_eq!(log.append(payload(seq)).unwrap(), seq));
+            log.leave();
+        }
         "truncate" => log.truncate_from(10).unwrap(),
         "drop one" => log.truncate_from(log.next_seq() - 1).unwrap(),
         "reset" => log.reset(1000).unwrap(),
         "trim" => drop(log.trim_before(25).unwrap()),
+        "append when told" => {
+            writeln!(out, "open").unwrap();
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+            loop {
+                log.append(payload(log.next_seq())).unwrap();
+            }
+        }
         "stay" => {
             writeln!(out, "open").unwrap();
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
@@ -112,6 +137,15 @@ fn command(log: &Path, work: &str) -> Command {
     command
 }
 
+/// A child that works until it is done.
+pub(crate) fn spawned(log: &Path, work: &str) -> Child {
+    command(log, work).stdout(Stdio::null()).spawn().unwrap()
+}
+
+pub(crate) fn ran(log: &Path, work: &str) {
+    assert!(spawned(log, work).wait().unwrap().success());
+}
+
 /// Another process that has the log open, until it is dropped.
 pub(crate) struct Company {
     child: Child,
@@ -120,7 +154,18 @@ pub(crate) struct Company {
 
 impl Company {
     pub(crate) fn join(log: &Path) -> Self {
-        let mut child = command(log, "stay").stdin(Stdio::piped()).spawn().unwrap();
+        Self::that(command(log, "stay"))
+    }
+
+    /// It appends when it is dropped, and dies at the hook.
+    pub(crate) fn appending(log: &Path, hook: &str) -> Self {
+        let mut command = command(log, "append when told");
+        command.env(KILL_AT, hook);
+        Self::that(command)
+    }
+
+    fn that(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         assert!(output.by_ref().lines().any(|line| line.unwrap() == "open"));
         Company { child, _what_it_says: output }

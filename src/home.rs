@@ -71,6 +71,11 @@ impl Unsynced {
         self.segments.clone()
     }
 
+    /// The segment was removed.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.segments.retain(|file| file.name.id != id);
+    }
+
     /// Everything in segments below `id` is durable.
     pub(crate) fn forget_below(&mut self, id: u64) {
         self.segments.retain(|file| file.name.id >= id);
@@ -146,6 +151,13 @@ impl Home {
             match SegmentFile::open_to_write(self.dir(), span.name) {
                 // Readers report what is lost there when they come to it.
                 Err(error) if error.kind() == ErrorKind::Damaged => continue,
+                // Trimmed since it was listed: there is nothing to sync.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && span.end_seq <= self.page().first_seq() =>
+                {
+                    continue;
+                }
                 file => unsynced.add(&Arc::new(file?)),
             }
             unsynced.names = true;

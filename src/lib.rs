@@ -73,6 +73,8 @@ mod durable;
 mod open;
 
 #[cfg(test)]
+mod beside_tests;
+#[cfg(test)]
 mod crash_images;
 #[cfg(test)]
 mod crash_tests;

@@ -106,8 +106,9 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let joins = gate.has_company(&dir)? && may_join(&dir, &gate, &page)?;
     let opened =
         if joins { Opened::join(&dir, &page)? } else { Opened::alone(&dir, &page, options)? };
+    hook!("open.listed");
     let attachment = gate.stay(&dir, |participant| page.is_vacant(participant))?;
-    let Opened { appender, spans, unsynced, log_id, recovery } = opened;
+    let Opened { appender, spans, counter, unsynced, log_id, recovery } = opened;
     let token = Token::new(page.count_attachment(), attachment.participant());
     let read_only = || Error::new(ErrorKind::ReadOnly, "the page cannot be written to");
     let appender = page
@@ -118,7 +119,7 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     let page = Arc::new(page);
     let home = Home {
         birth: attachment.birth(),
-        site: Arc::new(Site::of_log(dir, page.clone(), spans, log_id)),
+        site: Arc::new(Site::of_log(dir, page.clone(), spans, counter, log_id)),
         page,
         owner: Owner::default(),
         wake,
@@ -142,6 +143,8 @@ fn open_core(dir: Dir, options: &Options, registered: Registered<Core>) -> Resul
     }
     let retains = home.retention.is_set();
     let core = Core::new(home, appender, recovery, attachment, registered);
+    // What follows waits for the append lock.
+    drop(gate);
     if retains {
         // What cannot be dropped now is tried again at the next roll.
         let dropped = core.lock(options.lock_timeout).and_then(Writer::enforce_retention);
@@ -192,10 +195,15 @@ fn sync_parent(dir: &Dir) -> io::Result<()> {
     }
 }
 
+/// How often a log is listed to be joined while segments go that were listed.
+const LISTINGS: usize = 10;
+
 /// What opening came to.
 struct Opened {
     appender: Appender,
     spans: Vec<Span>,
+    /// The directory counter from before the spans were listed.
+    counter: u64,
     unsynced: Unsynced,
     log_id: [u8; 16],
     recovery: Recovery,
@@ -221,6 +229,19 @@ impl Opened {
     /// Others have the log open: there is nothing to recover, and what one of them left half done when
     /// it died is for who needs the lock next.
     fn join(dir: &Dir, page: &Page) -> Result<Self> {
+        for _ in 1..LISTINGS {
+            match Self::join_now(dir, page) {
+                // Trimmed since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        Self::join_now(dir, page)
+    }
+
+    fn join_now(dir: &Dir, page: &Page) -> Result<Self> {
+        // Before the listing: what others name from here on makes the next look list anew.
+        let counter = page.directory();
         let names = list(dir, Some(page))?;
         check_names(dir, &names)?;
         let mut log_id = None;
@@ -237,6 +258,7 @@ impl Opened {
         Ok(Opened {
             appender: Appender::new(page.end(), page.epoch()),
             spans: spans(&names),
+            counter,
             unsynced: Unsynced::default(),
             log_id: log_id.ok_or_else(|| no_log().at_path(dir.path()))?,
             recovery: Recovery { clean: true, live: true, joined: true, ..Recovery::default() },
@@ -276,7 +298,8 @@ impl Opened {
         let mut unsynced = Unsynced::default();
         let appender = Appender::of_new_log(created, &mut unsynced);
         let recovery = Recovery { clean: true, ..Recovery::default() };
-        Ok(Opened { appender, spans: spans(&[name]), unsynced, log_id, recovery })
+        let (spans, counter) = (spans(&[name]), page.directory());
+        Ok(Opened { appender, spans, counter, unsynced, log_id, recovery })
     }
 
     /// Writes anew what a sync that failed, or that nobody saw the end of, left in doubt; then takes
@@ -359,6 +382,7 @@ impl Opened {
         };
         set_back(dir, log_id, epoch, first_seq)?;
         let appender = Appender::new(end, epoch);
-        Ok(Opened { appender, spans, unsynced, log_id, recovery: report })
+        let counter = page.directory();
+        Ok(Opened { appender, spans, counter, unsynced, log_id, recovery: report })
     }
 }

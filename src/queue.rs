@@ -74,7 +74,8 @@ impl Queue {
                 return Ok(held);
             }
             if waited >= timeout {
-                return Err(timed_out());
+                // Nobody may hold it, and who wished to go first may be gone.
+                return appender.try_lock(Manner::Urgent).map_err(|_| timed_out());
             }
             if waited >= PATIENCE {
                 appender.urge();

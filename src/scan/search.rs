@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{DATA_START, Rules, Seen, Single, Source, frame, look};
+use super::{DATA_START, Rules, Seen, Single, Source, frame, look_closely};
 use crate::format::ALIGN;
 use crate::format::frame::{EMPTY_FRAME_BYTES, HEADER_BYTES, Header, Kind};
 
@@ -82,6 +82,12 @@ impl Resync {
         from: u64,
         seq: u64,
     ) -> Result<Option<(u64, u64)>, S::Fault> {
+        if from < source.limit() {
+            // What stands at `from` was checksummed in vain, however little is found behind it.
+            let mut metered = Metered { source: &mut *source, checked_bytes: 0 };
+            look_closely(&mut metered, &Rules { check: true, ..*rules }, from, seq)?;
+            self.budget = self.budget.saturating_sub(metered.checked_bytes);
+        }
         self.first_in(source, rules, from + ALIGN..self.until, (from, seq), u64::MAX)
     }
 
@@ -104,7 +110,7 @@ impl Resync {
             let nearest = seq..=last.min(seq + (at - from) / EMPTY_FRAME_BYTES);
             if may_start(&header) && nearest.contains(&header.seq()) {
                 let mut metered = Metered { source: &mut *source, checked_bytes: 0 };
-                let seen = look(&mut metered, &checked, at, header.seq())?;
+                let seen = look_closely(&mut metered, &checked, at, header.seq())?;
                 self.budget = self.budget.saturating_sub(metered.checked_bytes);
                 if !matches!(seen, Seen::Vacant | Seen::Invalid(_)) {
                     return Ok(Some((at, header.seq())));

@@ -176,9 +176,10 @@ impl Syncer {
     /// changed, and only then moves the durable position to that end.
     fn sync_data(&self, home: &Home, closing: bool) -> Result<End> {
         let page = home.page();
+        hook!("sync.begun");
         loop {
             // Not the page's: who stores an epoch may die, or be stopped, before it stores both.
-            let epoch = page.durable_epoch();
+            let (whole_epoch, epoch) = (page.epoch(), page.durable_epoch());
             let Settled { end, doubts, unseen } = settle_doubts(home)?;
             let mut dead = self.dead_syncs(home, closing)?;
             if !unseen.is_empty() {
@@ -201,7 +202,8 @@ impl Syncer {
             }
             home.unsynced.lock().doubts.retain(|doubt| !doubts.contains(doubt));
             hook!("sync.before_position");
-            if page.raise_durable(epoch, end.seq) {
+            // The durable word has eight bits of it.
+            if page.epoch() == whole_epoch && page.raise_durable(epoch, end.seq) {
                 home.wake.position_moved();
                 // Nothing is appended below the end's segment any more.
                 home.unsynced.lock().forget_below(end.segment_id);

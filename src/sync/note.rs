@@ -115,7 +115,8 @@ impl Noted {
             epoch: tip.header.epoch,
             durable_offset: end.offset,
             durable_seq: end.seq,
-            first_seq: home.page().first_seq(),
+            // Beside a reset the page may still say the first number of before, above all that there is.
+            first_seq: home.page().first_seq().min(end.seq),
             closed: note == Note::Closed,
         };
         let outdated = newest.is_some_and(|newest| newest.durable_seq > end.seq);

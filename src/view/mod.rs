@@ -99,10 +99,17 @@ const MAX_MAPPED: usize = 32 * 1024;
 const TRIES: usize = 10;
 
 impl Site {
-    /// For the appending process, which initialised `page`.
-    pub(crate) fn of_log(dir: Dir, page: Arc<Page>, spans: Vec<Span>, log_id: [u8; 16]) -> Self {
+    /// For the appending process, which initialised `page`, or joined others; `counter` is the page's directory
+    /// counter from before it listed `spans`.
+    pub(crate) fn of_log(
+        dir: Dir,
+        page: Arc<Page>,
+        spans: Vec<Span>,
+        counter: u64,
+        log_id: [u8; 16],
+    ) -> Self {
         let names = spans.iter().map(|span| span.name).collect();
-        let listing = Mutex::new(Listing::new(page.directory(), names));
+        let listing = Mutex::new(Listing::new(counter, names));
         let (mapped, indexes) = Default::default();
         Site { dir, page: Some(page), listing, mapped, indexes, log_id: OnceLock::from(log_id) }
     }

@@ -113,6 +113,7 @@ fn remove_trimmed(home: &Home) -> Result<()> {
             let file_name = name.file_name();
             page.changing_names(|| home.dir().remove_if_there(&file_name))
                 .map_err(|source| fault(source).in_segment(name.id))?;
+            home.unsynced.lock().forget(name.id);
             hook!("trim.removed");
             event!(DEBUG, segment = name.id, "segment removed");
         }

@@ -16,6 +16,7 @@ use crate::format::frame::{
     MAX_SEQ, Mark, frame_bytes,
 };
 use crate::format::header::HEADER_BYTES as DATA_START;
+use crate::format::page::Due;
 use crate::home::{Home, Unsynced};
 use crate::map::End;
 use crate::shared::Marks;
@@ -84,7 +85,7 @@ impl Appender {
         };
         if page.intent().is_some() {
             self.tip = Tip::Unsettled;
-        } else if !goes_on {
+        } else if !goes_on || page.due() != Due::Nothing {
             self.tip = Tip::Away(end);
         }
     }

@@ -143,6 +143,10 @@ class Frames:
         Record `seq` was expected at `offset`, and each lost record took 16 bytes or more.
         """
         at, before = offset, self._checksummed
+        # What stands there was checksummed in vain, however little is found behind it.
+        self.frame_at(offset, seq)
+        self._search_budget -= self._checksummed - before
+        before = self._checksummed
         while (at := self._next_written(at + ALIGN)) is not None:
             word, _, number = decode_frame(self.data, at)
             reachable = seq <= number <= seq + (at - offset) // ALIGN
