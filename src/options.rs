@@ -102,7 +102,7 @@ impl Options {
     }
 
     /// Whether the log may start threads of its own; true by default. [`SyncPolicy::Every`] needs one. Another
-    /// touches pages before they are needed, up to 8 MiB ahead, once appends bring more than 26 MB a second
+    /// touches pages before they are needed, up to 16 MiB ahead, and has the file grow for them, once appends bring more than 26 MB a second
     /// between syncs that are far apart; a page's first touch costs what fifty small appends do. It sleeps
     /// otherwise.
     pub fn helper_thread(mut self, allowed: bool) -> Self {

@@ -51,7 +51,6 @@ fn store_segment(
     });
     let (from, seq) = start
         .map_or((DATA_START, span.name.base_seq), |slot| (slot.durable_offset, slot.durable_seq));
-    let used = file.pread().and_then(|mut source| source.last_used(from)).map_err(fault)?;
     let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
     let limit = until.map_or(u64::MAX, |end| end.offset);
     let walk = || {
@@ -59,7 +58,10 @@ fn store_segment(
         let mut source = file.pread()?.below(limit);
         walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {}).map(|_| (at, found))
     };
-    let (mut stored, mut to) = (from, until.map_or(used, |end| end.offset));
+    let (mut stored, mut to) = match until {
+        Some(end) => (from, end.offset),
+        None => (from, file.pread().and_then(|mut all| all.last_used(from)).map_err(fault)?),
+    };
     let found = loop {
         store_bytes(file, stored..to).map_err(fault)?;
         let (at, found) = walk().map_err(fault)?;

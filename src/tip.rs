@@ -60,9 +60,8 @@ impl TipSegment {
         window: u64,
     ) -> Result<()> {
         let next = needed + AHEAD_BYTES;
-        // What cannot be had ahead is not needed yet.
-        let window = if ahead.is_allowed() { window } else { 0 };
         let wanted = (next + window).min(self.file.header.segment_bytes);
+        // What cannot be had ahead is not needed yet.
         if window == 0 || self.allocate(dir, wanted).is_err() {
             self.allocate(dir, needed)?;
         }

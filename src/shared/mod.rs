@@ -94,7 +94,7 @@ impl Page {
     /// The epoch rose, and the log is durable up to `durable_seq` in it: numbers from there on may be given
     /// anew. Only the append lock's holder may. A death between the two stores leaves the position as it
     /// was under the last epoch; whoever settles stores both again.
-    pub(crate) fn set_epoch(&self, epoch: u64, durable_seq: u64) {
+    fn set_epoch(&self, epoch: u64, durable_seq: u64) {
         self.map.store(page::EPOCH, epoch);
         hook!("epoch.half_stored");
         loop {
@@ -107,6 +107,25 @@ impl Page {
                 return;
             }
         }
+    }
+
+    /// The log begins at `first_seq` from now on, ends where `set_end` says, and is of this epoch, durable to
+    /// `durable_seq` in it. Only the append lock's holder may.
+    pub(crate) fn enter_epoch(
+        &self,
+        (epoch, durable_seq): (u64, u64),
+        first_seq: u64,
+        set_end: impl FnOnce(),
+    ) {
+        // Who looks between two of these stores sees an empty log, and no records that are not there.
+        if first_seq > self.first_seq() {
+            self.set_first_seq(first_seq);
+        }
+        set_end();
+        self.set_first_seq(first_seq);
+        // Behind the end: who captures this epoch, to move the durable position in it, captures no end of
+        // before.
+        self.set_epoch(epoch, durable_seq);
     }
 
     pub(crate) fn first_seq(&self) -> u64 {

@@ -53,7 +53,10 @@ impl Appender {
             Tip::Open(open) => {
                 let needed = open.map.end() + room + EMPTY_FRAME_BYTES;
                 if needed <= open.file.header.segment_bytes {
-                    let window = self.pace.window(open.map.end(), home.page().durable_seq());
+                    let window = match home.ahead.is_allowed() {
+                        true => self.pace.window(open.map.end(), home.page().durable_seq()),
+                        false => 0,
+                    };
                     open.grow_ahead(home.dir(), needed, &home.ahead, window)
                 } else {
                     self.roll(home, syncer, room)
@@ -102,14 +105,10 @@ impl Appender {
         }
         page.set_last_id(names.last().map_or(found.end.segment_id, |last| last.id));
         page.set_marks(MARK_NOW);
-        // In the order of `moved_to`, and why is said there.
-        if found.first_seq > page.first_seq() {
-            page.set_first_seq(found.first_seq);
-        }
-        page.set_end(found.end);
-        hook!("takeover.end_stored");
-        page.set_first_seq(found.first_seq);
-        page.set_epoch(found.epoch, durable_seq);
+        page.enter_epoch((found.epoch, durable_seq), found.first_seq, || {
+            page.set_end(found.end);
+            hook!("takeover.end_stored");
+        });
         hook!("takeover.epoch_stored");
         home.wake.everyone();
         page.set_intent(None);
@@ -203,15 +202,7 @@ impl Appender {
         self.epoch = epoch;
         self.mark_next(home);
         hook!("create.marks_stored");
-        // Who looks between two of these stores sees an empty log, and no records that are not there.
-        if first_seq > page.first_seq() {
-            page.set_first_seq(first_seq);
-        }
-        self.committed(home, 0);
-        page.set_first_seq(first_seq);
-        // Behind the end: who captures this epoch, to move the durable position in it, captures no end of
-        // before.
-        page.set_epoch(epoch, durable_seq);
+        page.enter_epoch((epoch, durable_seq), first_seq, || self.committed(home, 0));
         hook!("create.epoch_stored");
         page.set_due(Due::Nothing);
         withdraw(home);
