@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::crash_tests::{Company, copy, killed, payload, ran, spawned, tempdir};
 use crate::cut_tests::meanwhile;
 use crate::format::frame::{CommitWord, Kind, commit_bytes, seed};
-use crate::hook::{Change, listen};
+use crate::hook::{Change, listen, once_at};
 use crate::takeover_tests::append_next;
 use crate::{Log, Reader, Retention, SyncPolicy};
 
@@ -25,19 +25,6 @@ fn manual(path: &Path) -> Log {
 fn reader(path: &Path) -> Reader {
     // SAFETY: nobody changes the files but maplog.
     unsafe { Reader::open(path).unwrap() }
-}
-
-/// Once, at the hook, in this thread.
-fn once_at<T>(hook: &'static str, then: impl Fn() + 'static, work: impl FnOnce() -> T) -> T {
-    let first = Cell::new(true);
-    listen(Some(Rc::new(move |change| {
-        if matches!(change, Change::Hook(name) if name == hook) && first.take() {
-            then();
-        }
-    })));
-    let done = work();
-    listen(None);
-    done
 }
 
 /// G11: a valid frame of 16 bytes, then one that claims the rest of the segment and whose checksum is

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::crash_tests::{copy, killed, open, payload, tempdir};
-use crate::hook::{Change, listen};
+use crate::hook::{Change, listen, once_at};
 use crate::takeover_tests::append_next;
 use crate::{Log, Reader, Retention, SyncPolicy};
 
@@ -153,17 +153,11 @@ pub(crate) fn meanwhile<T>(
             then();
             done.send(()).unwrap();
         });
-        let first = Cell::new(true);
-        let stops = move |change: Change<'_>| {
-            if matches!(change, Change::Hook(name) if name == hook) && first.take() {
-                reached.send(()).unwrap();
-                is_done.recv().unwrap();
-            }
+        let stop = move || {
+            reached.send(()).unwrap();
+            is_done.recv().unwrap();
         };
-        listen(Some(Rc::new(stops)));
-        let result = work();
-        listen(None);
-        result
+        once_at(hook, stop, work)
     })
 }
 
@@ -215,14 +209,8 @@ fn g2_a_tail_of_durable_records_is_given_none_by_the_position_of_a_log_that_was_
     (0..10).for_each(|seq| assert_eq!(tail.try_recv().unwrap().unwrap().seq(), seq));
     let tail = Rc::new(RefCell::new(tail));
     let asked = tail.clone();
-    let asks = move |change: Change<'_>| {
-        if matches!(change, Change::Hook("epoch.half_stored")) {
-            assert!(asked.borrow_mut().try_recv().unwrap().is_none());
-        }
-    };
-    listen(Some(Rc::new(asks)));
-    log.truncate_from(10).unwrap();
-    listen(None);
+    let ask = move || assert!(asked.borrow_mut().try_recv().unwrap().is_none());
+    once_at("epoch.half_stored", ask, || log.truncate_from(10).unwrap());
     (10..20).for_each(|seq| assert_eq!(append_next(&log), seq));
     assert_eq!(log.durable_seq(), 10);
     assert!(tail.borrow_mut().try_recv().unwrap().is_none(), "a power cut may still take it");
@@ -239,17 +227,13 @@ fn g2_a_future_is_not_told_that_a_record_is_durable_which_was_cut_meanwhile() {
     log.sync().unwrap();
     let ready = Rc::new(RefCell::new(Vec::new()));
     let (other, seen) = (log.clone(), ready.clone());
-    let asks = move |change: Change<'_>| {
-        if matches!(change, Change::Hook("epoch.half_stored")) {
-            let mut durable = Box::pin(other.durable(20));
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            let polled = std::future::Future::poll(durable.as_mut(), &mut context);
-            seen.borrow_mut().push(polled.map_err(|error| error.kind()));
-        }
+    let ask = move || {
+        let mut durable = Box::pin(other.durable(20));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let polled = std::future::Future::poll(durable.as_mut(), &mut context);
+        seen.borrow_mut().push(polled.map_err(|error| error.kind()));
     };
-    listen(Some(Rc::new(asks)));
-    log.truncate_from(10).unwrap();
-    listen(None);
+    once_at("epoch.half_stored", ask, || log.truncate_from(10).unwrap());
     assert_eq!(*ready.borrow(), [std::task::Poll::Pending]);
 }
 

@@ -1,14 +1,12 @@
 //! Processes that die by SIGKILL inside a sync, or before anybody synced what they appended, while others
 //! have the log open. G2, G8 and attack 6.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::ErrorKind;
 use crate::crash_tests::{Company, check, copy, harm, killed, open, tempdir};
 use crate::format::name::SegmentName;
-use crate::hook::{Change, listen};
+use crate::hook::once_at;
 use crate::takeover_tests::append_next;
 
 /// Attack 6, the reverse: a process killed inside a healthy fdatasync poisons nobody, and what it was
@@ -92,15 +90,8 @@ fn g8_a_cut_meanwhile_is_no_loss_when_a_sync_in_doubt_is_done_again() {
     assert_eq!(killed(dir.path(), "late sync", "sync.before_data"), 100);
     let log = open(dir.path());
     let path = dir.path().to_owned();
-    let is_whole = Cell::new(true);
-    listen(Some(Rc::new(move |change| {
-        if matches!(change, Change::Hook("redo.listed")) && is_whole.take() {
-            killed(&path, "drop one", "create.intent_withdrawn");
-        }
-    })));
-    let synced = log.sync();
-    listen(None);
-    assert_eq!(synced.unwrap(), 99);
+    let cut = move || _ = killed(&path, "drop one", "create.intent_withdrawn");
+    assert_eq!(once_at("redo.listed", cut, || log.sync()).unwrap(), 99);
     assert_eq!((log.next_seq(), log.epoch()), (99, 2));
     drop(company);
 }
@@ -115,15 +106,11 @@ fn g8_a_sync_in_doubt_is_done_again_as_far_as_it_went() {
     killed(dir.path(), "append", "append.end_stored:30");
     let path = dir.path().to_owned();
     let end = log.next_seq();
-    let goes_further = Cell::new(true);
-    listen(Some(Rc::new(move |change| {
-        if matches!(change, Change::Hook("learn.listed")) && goes_further.take() {
-            assert_eq!(killed(&path, "late sync", "sync.before_data"), 100);
-            harm(&path, end + 1);
-        }
-    })));
-    let error = log.sync().map_err(|error| error.kind());
-    listen(None);
+    let go_further = move || {
+        assert_eq!(killed(&path, "late sync", "sync.before_data"), 100);
+        harm(&path, end + 1);
+    };
+    let error = once_at("learn.listed", go_further, || log.sync().map_err(|error| error.kind()));
     let error = error.and_then(|_| log.sync().map_err(|error| error.kind()));
     assert_eq!(error, Err(ErrorKind::Poisoned), "{end}");
 }

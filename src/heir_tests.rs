@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::attach::Seized;
 use crate::crash_tests::{Company, killed, tempdir};
 use crate::cut_tests::meanwhile;
-use crate::hook::{Change, listen};
+use crate::hook::once_at;
 use crate::map::Token;
 use crate::takeover_tests::append_next;
 use crate::{ErrorKind, Log, SyncPolicy};
@@ -23,18 +23,6 @@ fn thirty(path: &Path) -> Log {
     (0..30).for_each(|seq| assert_eq!(append_next(&log), seq));
     assert_eq!(log.sync().unwrap(), 30);
     log
-}
-
-/// Has this thread do `then` each time it reaches the hook in `work`.
-fn at<T>(hook: &'static str, then: impl Fn() + 'static, work: impl FnOnce() -> T) -> T {
-    listen(Some(Rc::new(move |change| {
-        if matches!(change, Change::Hook(name) if name == hook) {
-            then();
-        }
-    })));
-    let result = work();
-    listen(None);
-    result
 }
 
 /// An end from before the cut, synced in the epoch behind it, would make durable what is not written yet.
@@ -66,7 +54,7 @@ fn g4_a_view_beside_the_takeover_of_a_cut_is_not_of_the_epoch_behind_it() {
             let reader = other.reader();
             taken.set(Some(reader.tail_from(reader.next_seq()).position()));
         };
-        assert_eq!(at(hook, look, || append_next(&log)), 10);
+        assert_eq!(once_at(hook, look, || append_next(&log)), 10);
         (11..40).for_each(|seq| assert_eq!(append_next(&log), seq));
         let position = position.take().unwrap();
         assert_eq!(position.seq, expected, "{hook}: {position:?}");
@@ -96,7 +84,7 @@ fn g6_nothing_is_reported_lost_beside_the_takeover_of_a_reset() {
             let lost = told.into_iter().chain(read).filter(|error| error.lost().is_some());
             seen.borrow_mut().extend(lost.map(|error| error.to_string()));
         };
-        assert_eq!(at(hook, look, || append_next(&log)), 1000);
+        assert_eq!(once_at(hook, look, || append_next(&log)), 1000);
         assert_eq!(*errors.borrow(), Vec::<String>::new(), "{hook}");
     }
 }

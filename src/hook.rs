@@ -79,6 +79,24 @@ pub(crate) fn listen(listener: Option<Listener>) {
     LISTENER.set(listener);
 }
 
+/// Does `then` in this thread when it first reaches the hook in `work`.
+#[cfg(test)]
+pub(crate) fn once_at<T>(
+    hook: &'static str,
+    then: impl Fn() + 'static,
+    work: impl FnOnce() -> T,
+) -> T {
+    let first = std::cell::Cell::new(true);
+    listen(Some(std::rc::Rc::new(move |change: Change<'_>| {
+        if matches!(change, Change::Hook(name) if name == hook) && first.take() {
+            then();
+        }
+    })));
+    let done = work();
+    listen(None);
+    done
+}
+
 #[cfg(test)]
 pub(crate) fn tell(change: Change<'_>) {
     let listener = LISTENER.try_with(|listener| listener.borrow().clone());
