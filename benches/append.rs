@@ -132,12 +132,5 @@ fn maplog(dir: &Path, settings: &Settings, size: usize, run: Run) -> Timing {
 fn check(path: &Path, count: u64, payloads: &Payloads) {
     // SAFETY: nothing changes the files of this bench.
     let reader = unsafe { Reader::open(path) }.expect("the log that was written");
-    let mut expected = 0;
-    for record in &reader {
-        let record = record.expect("a whole record");
-        assert_eq!(record.seq(), expected);
-        assert!(record.data() == payloads.of(expected), "payload of record {expected}");
-        expected += 1;
-    }
-    assert_eq!(expected, count, "records that were appended");
+    common::check(&reader, count, payloads);
 }

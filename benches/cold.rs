@@ -140,13 +140,7 @@ fn append(writer: &mut Writer<'_>, payloads: &Payloads, seq: u64) {
 }
 
 fn check(log: Log, path: &Path, count: u64, payloads: &Payloads) {
-    let mut next = 0;
-    for record in log.reader().iter() {
-        let record = record.expect("a whole record");
-        assert!(record.seq() == next && record.data() == payloads.of(next), "record {next}");
-        next += 1;
-    }
-    assert_eq!(next, count);
+    common::check(&log.reader(), count, payloads);
     drop(log);
     fs::remove_dir_all(path).expect("the bench's own directory");
 }

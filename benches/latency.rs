@@ -138,13 +138,7 @@ fn maplog(dir: &Path, count: u64, times: &mut Histogram<u64>, options: &Options)
         let given = log.append(payloads.of(seq)).expect("room");
         debug_assert_eq!(given, seq);
     });
-    let mut next = 0;
-    for record in log.reader().iter() {
-        let record = record.expect("a whole record");
-        assert!(record.seq() == next && record.data() == payloads.of(next), "record {next}");
-        next += 1;
-    }
-    assert_eq!(next, count);
+    common::check(&log.reader(), count, &payloads);
     drop(log);
     fs::remove_dir_all(path).expect("the bench's own directory");
 }

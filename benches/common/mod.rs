@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use maplog::{Log, SyncPolicy};
+use maplog::{Log, Reader, SyncPolicy};
 use tempfile::TempDir;
 
 /// How much work a bench does.
@@ -81,6 +81,18 @@ pub fn open(path: &Path) -> Log {
     let options = Log::options().sync(SyncPolicy::Manual);
     // SAFETY: the directory is the bench's own and nothing else changes it.
     unsafe { options.open(path) }.expect("a new log")
+}
+
+/// Compares the records of a log, as many as there must be, with what was meant to be in each.
+pub fn check(reader: &Reader, count: u64, payloads: &Payloads) {
+    let mut expected = 0;
+    for record in reader {
+        let record = record.expect("a whole record");
+        assert_eq!(record.seq(), expected);
+        assert!(record.data() == payloads.of(expected), "payload of record {expected}");
+        expected += 1;
+    }
+    assert_eq!(expected, count, "records that were appended");
 }
 
 /// What records are made of: each is a slice of one buffer, so that handing one out costs nothing,

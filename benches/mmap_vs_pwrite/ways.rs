@@ -292,13 +292,6 @@ impl Way for Maplog {
     fn check(dir: &Path, count: u64, payloads: &Payloads) {
         // SAFETY: nothing changes the files of this bench.
         let reader = unsafe { Reader::open(dir.join("log")) }.expect("the log that was written");
-        let mut expected = 0;
-        for record in &reader {
-            let record = record.expect("a whole record");
-            assert_eq!(record.seq(), expected);
-            assert!(record.data() == payloads.of(expected), "payload of record {expected}");
-            expected += 1;
-        }
-        assert_eq!(expected, count, "records that were appended");
+        common::check(&reader, count, payloads);
     }
 }
