@@ -104,9 +104,10 @@ impl Page {
             let is_same = old == durable_word(epoch, known);
             let seq = if is_same { durable_seq.max(known) } else { durable_seq };
             if self.map.exchange(page::DURABLE, old, durable_word(epoch, seq)) {
-                return;
+                break;
             }
         }
+        hook!("epoch.stored");
     }
 
     /// The log begins at `first_seq` from now on, ends where `set_end` says, and is of this epoch, durable to
