@@ -75,6 +75,8 @@ mod open;
 #[cfg(test)]
 mod beside_tests;
 #[cfg(test)]
+mod child_tests;
+#[cfg(test)]
 mod crash_images;
 #[cfg(test)]
 mod crash_tests;
