@@ -6,11 +6,11 @@
 mod search;
 
 use std::convert::Infallible;
-use std::hint::black_box;
 
 use crate::format::frame::{CommitWord, HEADER_BYTES, Header, Kind, Mark, seed, tie};
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::format::{ALIGN, crc32};
+use crate::map::{AHEAD_BYTES, prefetch};
 
 pub(crate) use search::{Resync, number_at, single_at};
 
@@ -43,13 +43,21 @@ impl<'a> Frames<'a> {
 
     /// Asks for memory that is about to be read, all of it at once: a walk would ask for each header only
     /// when it knows the length before it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(self, at: u64, bytes: u64) {
-        const LINE_BYTES: usize = 64;
-        let from = (at - DATA_START) as usize;
-        let until = self.0.len().min(from + bytes as usize);
-        for line in self.0.get(from..until).unwrap_or_default().chunks(LINE_BYTES) {
-            black_box(line[0]);
+        let from = at - DATA_START;
+        prefetch(self.0.as_ptr(), from..(from + bytes).min(self.0.len() as u64));
+    }
+
+    /// For a walk that passes what stands from `at` to `next`: asks for as much some way ahead. Of a long
+    /// frame the processor sees by itself where it goes on; and what is no frame yet is its writer's, who
+    /// would have to take each line back.
+    #[inline(always)]
+    pub(crate) fn prefetch_ahead(self, at: u64, next: u64) {
+        let from = at + AHEAD_BYTES - DATA_START;
+        let until = next + AHEAD_BYTES - DATA_START;
+        if until - from < AHEAD_BYTES && until <= self.0.len() as u64 {
+            prefetch(self.0.as_ptr(), from..until);
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::create::{Created, FIRST_CHUNK_BYTES};
 use crate::dir::{self, Dir};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{
-    COMMIT_BYTES, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, commit_bytes, seal, seed, tie,
+    COMMIT_BYTES, CommitWord, EMPTY_FRAME_BYTES, HEADER_BYTES, Kind, commit_bytes, label, seal,
+    seed, tie,
 };
-use crate::format::{ALIGN, PAGE_BYTES, round_up};
-use crate::map::WriteMap;
+use crate::format::{ALIGN, PAGE_BYTES, crc32, round_up};
+use crate::map::{WriteMap, prefetch_behind};
 use crate::segment::SegmentFile;
 
 /// A file grows by chunks that double up to this.
@@ -117,8 +118,7 @@ impl TipSegment {
         let word = CommitWord::new(kind, payload.len() as u64);
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        fill(body, payload);
-        seal(body, seed(salt, at, word, seq), seq, word.len());
+        put(body, seed(salt, at, word, seq), seq, payload);
         hook!("append.written");
         self.map.publish(word.frame_bytes(), word.bits()).then_some(())
     }
@@ -131,9 +131,7 @@ impl TipSegment {
         let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
         let first_word = CommitWord::new(Kind::First, first.len() as u64);
         let body = rest.split_off_mut(..(first_word.frame_bytes() - COMMIT_BYTES) as usize)?;
-        fill(body, first);
-        let first_crc =
-            seal(body, seed(salt, first_at, first_word, start), start, first_word.len());
+        let first_crc = put(body, seed(salt, first_at, first_word, start), start, first);
         hook!("batch.frame_written");
         let (mut at, mut seq) = (first_at + first_word.frame_bytes(), start + 1);
         for (left, payload) in (0..others.len()).rev().zip(others) {
@@ -142,8 +140,8 @@ impl TipSegment {
             let frame = rest.split_off_mut(..word.frame_bytes() as usize)?;
             let (commit, body) = frame.split_at_mut(COMMIT_BYTES as usize);
             commit.copy_from_slice(&commit_bytes(word));
-            fill(body, payload);
-            seal(body, seed(salt, at, word, seq) ^ tie(kind, first_crc), seq, word.len());
+            let seed = seed(salt, at, word, seq) ^ tie(kind, first_crc);
+            put(body, seed, seq, payload);
             (at, seq) = (at + word.frame_bytes(), seq + 1);
             hook!("batch.frame_written");
         }
@@ -157,6 +155,7 @@ impl TipSegment {
         let word = CommitWord::new(Kind::Single, len);
         let salt = self.file.header.salt;
         let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        prefetch_behind(body);
         let padding = &mut body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..];
         if !padding.is_empty() {
             padding.fill(0);
@@ -174,6 +173,24 @@ impl TipSegment {
         seal(body, seed(salt, at, word, seq), seq, 0);
         self.map.publish_last(word.bits()).then_some(())
     }
+}
+
+/// Makes `body` a frame of `payload` without its commit word, and gives the checksum. `seed` is made of `seq`
+/// and includes the [`tie`].
+#[inline(always)]
+fn put(body: &mut [u8], seed: u32, seq: u64, payload: &[u8]) -> u32 {
+    // A checksum of what was copied waits until its stores are done, which is most of a small record's
+    // time; of a longer one the copying brings the lines that are then read.
+    const SMALL_BYTES: usize = 128;
+    prefetch_behind(body);
+    if payload.len() > SMALL_BYTES {
+        fill(body, payload);
+        return seal(body, seed, seq, payload.len() as u64);
+    }
+    let crc = crc32(seed, payload);
+    fill(body, payload);
+    label(body, crc, seq);
+    crc
 }
 
 /// Puts a payload, and zeros behind it, into a frame without its commit word.

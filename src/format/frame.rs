@@ -209,12 +209,17 @@ pub(crate) fn tie(kind: Kind, first_crc: u32) -> u32 {
 /// already stands in place, and returns the checksum. `seed` is made of `seq` and includes the [`tie`].
 #[inline(always)]
 pub(crate) fn seal(body: &mut [u8], seed: u32, seq: u64, len: u64) -> u32 {
-    let (crc_bytes, rest) = body.split_at_mut(SEQ.at() - COMMIT.end());
-    let (seq_bytes, payload) = rest.split_at_mut(SEQ.end() - SEQ.at());
-    seq_bytes.copy_from_slice(&seq.to_le_bytes());
-    let crc = crc32(seed, &payload[..len as usize]);
-    crc_bytes.copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32(seed, &body[SEQ.end() - COMMIT.end()..][..len as usize]);
+    label(body, crc, seq);
     crc
+}
+
+/// As [`seal`], with the checksum known.
+#[inline(always)]
+pub(crate) fn label(body: &mut [u8], crc: u32, seq: u64) {
+    let (crc_bytes, rest) = body.split_at_mut(SEQ.at() - COMMIT.end());
+    crc_bytes.copy_from_slice(&crc.to_le_bytes());
+    rest[..SEQ.end() - SEQ.at()].copy_from_slice(&seq.to_le_bytes());
 }
 
 /// The commit word's bytes as they stand in a frame.

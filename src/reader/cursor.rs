@@ -146,6 +146,7 @@ impl<'r> Cursor<'r> {
         let Ok(seen) = look_for_single(&mut frames, &rules, at, seq);
         let (len, next) = seen?;
         self.index.note(seq, at);
+        frames.prefetch_ahead(at, next);
         (self.at, self.seq) = (next, seq + 1);
         Some(Record {
             data: frames.bytes(at + HEADER_BYTES, len),

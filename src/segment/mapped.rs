@@ -11,7 +11,7 @@ use crate::format::header::{HEADER_BYTES, SegmentHeader};
 use crate::format::name::SegmentName;
 use crate::format::{PAGE_BYTES, crc32, round_up};
 use crate::map::ReadMap;
-use crate::scan::{Fault, Frames, Rules, Seen, Source, look};
+use crate::scan::{Fault, Frames, Rules, Seen, Source, look, look_for_single};
 
 /// A segment mapped for reading, shared by all readers of a process that are in it.
 pub(crate) struct ReadSegment {
@@ -38,7 +38,9 @@ impl ReadSegment {
     /// As of [`ReadMap::lend`]: frames below `to` are committed.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn lend(&self, file: &SegmentFile, to: u64) -> io::Result<()> {
-        self.map.measure(&file.file)?;
+        if to > self.map.backed() {
+            self.map.measure(&file.file)?;
+        }
         // SAFETY: the caller's promise is the one that `ReadMap` asks for.
         unsafe { self.map.lend(to) };
         Ok(())
@@ -98,6 +100,29 @@ impl ReadSegment {
             unsafe { self.map.lend(next) };
         }
         Ok(seen)
+    }
+
+    /// As [`look_ahead`](Self::look_ahead), for the payload's length and the end of a record that has a
+    /// frame of its own, if there is one as far as the file was measured. Observes the word at `at` itself.
+    ///
+    /// # Safety
+    /// `at` is where the lent frames end, and the log's end was there.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    pub(crate) unsafe fn single_ahead(
+        &self,
+        rules: &Rules,
+        at: u64,
+        seq: u64,
+    ) -> Option<(u64, u64)> {
+        if self.map.observe(at)? == 0 {
+            return None;
+        }
+        let Ok(single) = look_for_single(&mut Past(&self.map), rules, at, seq);
+        let (_, next) = single?;
+        // SAFETY: the caller says that the frame at the end of what is lent is committed.
+        unsafe { self.map.lend(next) };
+        single
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use crate::format::frame::HEADER_BYTES;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::map::End;
 use crate::reader::Record;
-use crate::scan::{Fault, Resync, Rules, Seen, look, place_of};
+use crate::scan::{Fault, Resync, Rules, Seen, look, look_for_single, place_of};
 use crate::shared::Page;
 use crate::survey::Span;
 use crate::view::{Followed, Site, View};
@@ -27,8 +27,9 @@ pub(super) struct Cursor {
     in_batch: u64,
     /// Where this segment's share of the log ends.
     end_seq: u64,
-    /// Without a live page, where the log ends: what stands there or behind was not committed.
-    surveyed_seq: u64,
+    /// Without a live page, where the log ends: what stands there or behind was not committed. With one,
+    /// nobody knows.
+    known_seq: u64,
     /// The log ends in this segment, as far as the view knows.
     is_tip: bool,
     /// Where the page's end is to be asked for again.
@@ -85,7 +86,7 @@ impl Cursor {
             seq,
             in_batch: 0,
             end_seq: span.end_seq,
-            surveyed_seq: view.end.seq,
+            known_seq: known_seq(view),
             is_tip,
             catch_up_at: at.saturating_add(CATCH_UP_BYTES),
         })
@@ -112,9 +113,39 @@ impl Cursor {
         // It is mapped already, so this lends what the view knows to be committed, and no more.
         self.followed.segment = site.map(view, span)?;
         self.is_tip = id == view.end.segment_id;
-        (self.end_seq, self.surveyed_seq) = (span.end_seq, view.end.seq);
+        (self.end_seq, self.known_seq) = (span.end_seq, known_seq(view));
         self.rules.cut_seq = span.end_seq;
         Ok(true)
+    }
+
+    /// The payload's length and the end of the record that stands here, if it has a frame of its own, as
+    /// nearly all have. `None` says nothing of what stands here: [`step`](Self::step) tells.
+    #[inline(always)]
+    pub(super) fn single(&self) -> Option<(u64, u64)> {
+        if self.in_batch > 0 || self.seq >= self.known_seq {
+            return None;
+        }
+        match self.at < self.followed.segment.lent() {
+            true => self.single_lent(),
+            false if self.is_tip && self.is_live() && self.at < self.catch_up_at => {
+                self.followed.single_ahead(&self.rules, self.at, self.seq)
+            }
+            false => None,
+        }
+    }
+
+    #[inline(always)]
+    fn single_lent(&self) -> Option<(u64, u64)> {
+        let mut frames = self.followed.segment.frames();
+        let Ok(single) = look_for_single(&mut frames, &self.rules, self.at, self.seq);
+        let (_, next) = single?;
+        frames.prefetch_ahead(self.at, next);
+        single
+    }
+
+    #[inline(always)]
+    fn is_live(&self) -> bool {
+        self.known_seq == u64::MAX
     }
 
     /// Looks at what stands here. `page` is that of a live log.
@@ -123,7 +154,7 @@ impl Cursor {
         if self.seq >= self.end_seq {
             return Ok(Step::Ended);
         }
-        if page.is_none() && self.seq >= self.surveyed_seq {
+        if self.seq >= self.known_seq {
             return Ok(Step::Vacant);
         }
         if self.in_batch > 0 {
@@ -247,4 +278,8 @@ impl Cursor {
         }
         self.seq
     }
+}
+
+fn known_seq(view: &View) -> u64 {
+    if view.live { u64::MAX } else { view.end.seq }
 }

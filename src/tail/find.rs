@@ -11,6 +11,23 @@ use crate::scan::Fault;
 use crate::view::View;
 
 impl Tail {
+    /// As [`next`](Self::next), if it is as near as it mostly is; `None` says nothing.
+    #[inline(always)]
+    pub(super) fn next_at_hand(&mut self) -> Option<Found> {
+        let cursor = self.cursor.as_mut()?;
+        let may_give = !self.durable_only || cursor.seq < self.durable_seq;
+        if !may_give || cursor.seq != self.seq {
+            return None;
+        }
+        let (len, next) = cursor.single()?;
+        if self.site.has_moved(self.watch) {
+            return None;
+        }
+        let found = cursor.take(len, next);
+        self.seq = found.seq + 1;
+        Some(found)
+    }
+
     /// Finds the next record and goes behind it.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Found>> {

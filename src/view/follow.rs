@@ -173,6 +173,15 @@ impl Followed {
         }
     }
 
+    /// As [`look_ahead`](Self::look_ahead), for the payload's length and the end of a record that has a frame
+    /// of its own; `None` if there is another thing, or the file may have grown since it was measured.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub(crate) fn single_ahead(&self, rules: &Rules, at: u64, seq: u64) -> Option<(u64, u64)> {
+        // SAFETY: as above.
+        unsafe { self.segment.single_ahead(rules, at, seq) }
+    }
+
     /// Lends what lies below the page's end, which is asked for; gives that end if it is in here.
     #[allow(unsafe_code)]
     pub(crate) fn catch_up(&self, page: &Page) -> io::Result<Option<End>> {
