@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use rusteron_media_driver::{AeronDriver, AeronDriverContext, bindings};
+use rustix::process::{Pid, Signal};
 
 /// The argument that makes this program the driver.
 pub const ROLE: &str = "--driver";
@@ -37,6 +38,18 @@ impl Driver {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// Awake, it takes a third of a processor with nothing to do: so it is, for who needs it, and is not,
+    /// for who has no third process.
+    pub fn wake(&self, awake: bool) {
+        let signal = if awake { Signal::CONT } else { Signal::STOP };
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("the driver");
+        // Its clients take one that was silent for ten seconds for dead.
+        if awake {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 impl Drop for Driver {
@@ -49,7 +62,7 @@ impl Drop for Driver {
 
 /// Two CPUs are for the two who talk, so the driver sleeps when it has nothing to do.
 pub fn serve(dir: &str) -> ExitCode {
-    let signal = Some(rustix::process::Signal::KILL);
+    let signal = Some(Signal::KILL);
     rustix::process::set_parent_process_death_signal(signal).expect("a signal");
     let context = AeronDriverContext::new().expect("a context");
     context.set_dir(&CString::new(dir).expect("no zeros")).expect("a directory");

@@ -65,6 +65,7 @@ fn compare(quick: bool) -> ExitCode {
             for measure in Measure::ALL {
                 for place in 0..Way::ALL.len() {
                     let way = Way::ALL[(place + round) % Way::ALL.len()];
+                    driver.wake(way == Way::Aeron);
                     let figures = one(way, measure, size, quick, &scratch, driver.dir());
                     results.entry((size, measure, way)).or_default().push(figures);
                 }
