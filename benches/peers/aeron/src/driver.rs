@@ -12,15 +12,38 @@ use rustix::process::{Pid, Signal};
 pub const ROLE: &str = "--driver";
 
 pub struct Driver {
+    pub idle: Idle,
     child: Child,
     dir: PathBuf,
 }
 
+/// What the driver does between two rounds of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// What it does if nobody says otherwise: spins, yields, and sleeps up to a millisecond.
+    Backoff,
+    /// Sleeps, however short.
+    SleepNs,
+}
+
+impl Idle {
+    pub const ALL: [Idle; 2] = [Idle::Backoff, Idle::SleepNs];
+
+    fn name(self) -> &'static str {
+        match self {
+            Idle::Backoff => "backoff",
+            Idle::SleepNs => "sleep-ns",
+        }
+    }
+}
+
 impl Driver {
-    pub fn start() -> Self {
-        let dir = PathBuf::from(format!("/dev/shm/aeron-maplog-{}", std::process::id()));
+    /// It rests until it is [woken](Self::wake).
+    pub fn start(idle: Idle) -> Self {
+        let name = format!("/dev/shm/aeron-maplog-{}-{}", std::process::id(), idle.name());
+        let dir = PathBuf::from(name);
         let child = Command::new(std::env::current_exe().expect("this program"))
-            .arg(ROLE)
+            .args([ROLE, idle.name()])
             .arg(&dir)
             .stdout(Stdio::null())
             .spawn()
@@ -32,23 +55,23 @@ impl Driver {
         }
         // The file is made before it is filled.
         std::thread::sleep(Duration::from_millis(500));
-        Driver { child, dir }
+        let driver = Driver { idle, child, dir };
+        driver.signal(Signal::STOP);
+        driver
     }
 
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Awake, it takes up to a third of a processor with nothing to do: so it is only for who needs it.
+    pub fn awake<T>(&self, run: impl FnOnce(&Path) -> T) -> T {
+        self.signal(Signal::CONT);
+        // Its clients take one that said nothing for ten seconds for dead.
+        std::thread::sleep(Duration::from_millis(100));
+        let result = run(&self.dir);
+        self.signal(Signal::STOP);
+        result
     }
 
-    /// Awake, it takes a third of a processor with nothing to do: so it is, for who needs it, and is not,
-    /// for who has no third process.
-    pub fn wake(&self, awake: bool) {
-        let signal = if awake { Signal::CONT } else { Signal::STOP };
-        let pid = Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("the driver");
-        // Its clients take one that was silent for ten seconds for dead.
-        if awake {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).expect("the driver");
     }
 }
 
@@ -60,8 +83,7 @@ impl Drop for Driver {
     }
 }
 
-/// Two CPUs are for the two who talk, so the driver sleeps when it has nothing to do.
-pub fn serve(dir: &str) -> ExitCode {
+pub fn serve(idle: &str, dir: &str) -> ExitCode {
     let signal = Some(Signal::KILL);
     rustix::process::set_parent_process_death_signal(signal).expect("a signal");
     let context = AeronDriverContext::new().expect("a context");
@@ -69,7 +91,7 @@ pub fn serve(dir: &str) -> ExitCode {
     context.set_dir_delete_on_start(true).expect("an option");
     let shared = bindings::aeron_threading_mode_enum::AERON_THREADING_MODE_SHARED;
     context.set_threading_mode(shared).expect("an option");
-    context.set_shared_idle_strategy(c"sleep-ns").expect("an option");
+    context.set_shared_idle_strategy(&CString::new(idle).expect("no zeros")).expect("an option");
     context.set_print_configuration(false).expect("an option");
     let driver = AeronDriver::new(&context).expect("a driver");
     driver.start(false).expect("a driver");

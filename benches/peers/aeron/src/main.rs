@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use driver::Driver;
+use driver::{Driver, Idle};
 use pair::{Measure, Plan};
 use ways::Way;
 
@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
-        Some(driver::ROLE) => driver::serve(&args[1]),
+        Some(driver::ROLE) => driver::serve(&args[1], &args[2]),
         Some(ROLE) => answer(&args[1..]),
         _ => compare(args.iter().any(|arg| arg == "--quick")),
     }
@@ -43,7 +43,7 @@ fn answer(args: &[String]) -> ExitCode {
         driver: PathBuf::from(driver),
     };
     let figures = match way.parse().expect("a way") {
-        Way::Aeron => pair::run::<ways::aeron::AeronEnd>(&plan),
+        Way::Aeron | Way::AeronSleeping => pair::run::<ways::aeron::AeronEnd>(&plan),
         Way::Maplog => pair::run::<ways::log::LogEnd<true>>(&plan),
         Way::MaplogCold => pair::run::<ways::log::LogEnd<false>>(&plan),
     };
@@ -56,7 +56,7 @@ type Results = BTreeMap<(usize, Measure, Way), Vec<Vec<f64>>>;
 
 fn compare(quick: bool) -> ExitCode {
     let scratch = scratch();
-    let driver = Driver::start();
+    let drivers = Idle::ALL.map(Driver::start);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let rounds = if quick { 1 } else { ROUNDS };
     let mut results = Results::new();
@@ -65,14 +65,18 @@ fn compare(quick: bool) -> ExitCode {
             for measure in Measure::ALL {
                 for place in 0..Way::ALL.len() {
                     let way = Way::ALL[(place + round) % Way::ALL.len()];
-                    driver.wake(way == Way::Aeron);
-                    let figures = one(way, measure, size, quick, &scratch, driver.dir());
+                    let run = |driver: &Path| one(way, measure, size, quick, &scratch, driver);
+                    let driver = drivers.iter().find(|driver| Some(driver.idle) == way.idle());
+                    let figures = match driver {
+                        Some(driver) => driver.awake(run),
+                        None => run(Path::new("")),
+                    };
                     results.entry((size, measure, way)).or_default().push(figures);
                 }
             }
         }
     }
-    drop(driver);
+    drop(drivers);
     std::fs::remove_dir_all(&scratch).expect("the bench's own directory");
     let load = load.split(' ').next().unwrap_or_default();
     print(&results, rounds, load);
@@ -121,24 +125,26 @@ fn print(results: &Results, rounds: usize, load: &str) {
         kernel.trim()
     );
     println!(
-        "| | Aeron | maplog | how many times better | maplog, cold pages |\n|---|---|---|---|---|"
+        "| (how many times better maplog is) | Aeron | Aeron, `sleep-ns` | maplog | maplog, cold pages |\n\
+         |---|---|---|---|---|"
     );
-    for ((size, measure, way), aeron) in results {
-        if *way != Way::Aeron {
-            continue;
-        }
-        let [maplog, cold] =
-            [Way::Maplog, Way::MaplogCold].map(|way| &results[&(*size, *measure, way)]);
+    for (size, measure) in SIZES.iter().flat_map(|size| Measure::ALL.map(|measure| (size, measure)))
+    {
+        let runs = Way::ALL.map(|way| &results[&(*size, measure, way)]);
+        let [_, _, maplog, _] = runs;
         for (index, name) in measure.figures().iter().enumerate() {
-            let better =
-                maplog.iter().zip(aeron).map(|(own, other)| match measure.is_throughput() {
-                    true => own[index] / other[index],
-                    false => other[index] / own[index],
+            let cells = Way::ALL.iter().zip(runs).map(|(way, runs)| {
+                let figure = median(runs.iter().map(|run| run[index]).collect());
+                let better = maplog.iter().zip(runs).map(|(own, other)| {
+                    let ratio = own[index] / other[index];
+                    if measure.is_throughput() { ratio } else { 1.0 / ratio }
                 });
-            let better = median(better.collect());
-            let of = |runs: &[Vec<f64>]| median(runs.iter().map(|run| run[index]).collect());
-            let [aeron, maplog, cold] = [of(aeron), of(maplog), of(cold)];
-            println!("| {size} B, {name} | {aeron:.2} | {maplog:.2} | {better:.2}x | {cold:.2} |");
+                match way.idle() {
+                    Some(_) => format!("{figure:.2} ({:.2})", median(better.collect())),
+                    None => format!("{figure:.2}"),
+                }
+            });
+            println!("| {size} B, {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
         }
     }
     println!(

@@ -11,7 +11,8 @@ use rusteron_client::{
 use super::End;
 use crate::pair::{Plan, Side};
 
-pub const SETTINGS: &str = "C driver in a third process, one thread, sleeping when idle; exclusive publication, terms of \
+pub const SETTINGS: &str = "C driver in a third process, one thread, stopped while others are measured; when it has nothing to \
+                            do it backs off, as is its default, or sleeps (`sleep-ns`); exclusive publication, terms of \
                             16 MiB, all touched beforehand; 10 fragments a poll";
 
 const CHANNEL: &CStr = c"aeron:ipc?term-length=16m";

@@ -5,18 +5,31 @@ pub mod log;
 
 use std::str::FromStr;
 
+use crate::driver::Idle;
 use crate::pair::{Plan, Side};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
+    /// Its driver backs off when it has nothing to do.
     Aeron,
+    /// Its driver sleeps then, however short.
+    AeronSleeping,
     Maplog,
     /// Over pages that nobody has touched.
     MaplogCold,
 }
 
 impl Way {
-    pub const ALL: [Way; 3] = [Way::Aeron, Way::Maplog, Way::MaplogCold];
+    pub const ALL: [Way; 4] = [Way::Aeron, Way::AeronSleeping, Way::Maplog, Way::MaplogCold];
+
+    /// What the driver does that it needs.
+    pub fn idle(self) -> Option<Idle> {
+        match self {
+            Way::Aeron => Some(Idle::Backoff),
+            Way::AeronSleeping => Some(Idle::SleepNs),
+            Way::Maplog | Way::MaplogCold => None,
+        }
+    }
 }
 
 impl FromStr for Way {
