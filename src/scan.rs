@@ -6,6 +6,7 @@
 mod search;
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use crate::format::frame::{CommitWord, HEADER_BYTES, Header, Kind, Mark, seed, tie};
 use crate::format::header::HEADER_BYTES as DATA_START;
@@ -49,14 +50,16 @@ impl<'a> Frames<'a> {
         prefetch(self.0.as_ptr(), from..(from + bytes).min(self.0.len() as u64));
     }
 
-    /// For a walk that passes what stands from `at` to `next`: asks for as much some way ahead. Of a long
-    /// frame the processor sees by itself where it goes on; and what is no frame yet is its writer's, who
-    /// would have to take each line back.
+    /// For a walk that passes what stands from `at` to `next`: asks for as much some way ahead.
     #[inline(always)]
     pub(crate) fn prefetch_ahead(self, at: u64, next: u64) {
+        // To look at small frames takes longer than their memory does to come; and of a long one the
+        // processor sees by itself where it goes on.
+        const WORTH_IT: Range<u64> = 128..AHEAD_BYTES;
         let from = at + AHEAD_BYTES - DATA_START;
         let until = next + AHEAD_BYTES - DATA_START;
-        if until - from < AHEAD_BYTES && until <= self.0.len() as u64 {
+        // What is no frame yet is its writer's, who would have to take each line back.
+        if WORTH_IT.contains(&(next - at)) && until <= self.0.len() as u64 {
             prefetch(self.0.as_ptr(), from..until);
         }
     }
