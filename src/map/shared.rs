@@ -99,12 +99,11 @@ impl PageMap {
 
     #[inline]
     fn end(&self) -> Twin<'_, AtomicU64> {
-        // Spelled out: `map` over arrays would be a call for each copy, in every append.
-        let copy = |copy: usize| -> [&AtomicU64; 3] {
-            let [segment_id, offset, seq] = page::END[copy];
-            [self.word(segment_id), self.word(offset), self.word(seq)]
+        // SAFETY: as for `word`; the layout asserts that the six words adjoin.
+        let copies = unsafe {
+            &*self.map.as_mut_ptr().add(page::END[0][0].at()).cast::<[[AtomicU64; 3]; 2]>()
         };
-        Twin { turn: self.word(page::END_TURN), copies: [copy(0), copy(1)] }
+        Twin { turn: self.word(page::END_TURN), copies }
     }
 
     /// Stores the end, after the frame before it was published. Only the append lock's holder may.

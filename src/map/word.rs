@@ -81,7 +81,7 @@ pub(crate) fn observe<W: Word<u32>>(this: &W) -> u32 {
 /// copy. One writer at a time.
 pub(crate) struct Twin<'a, W> {
     pub(crate) turn: &'a W,
-    pub(crate) copies: [[&'a W; 3]; 2],
+    pub(crate) copies: &'a [[W; 3]; 2],
 }
 
 impl<W: Word<u64>> Twin<'_, W> {
@@ -91,10 +91,7 @@ impl<W: Word<u64>> Twin<'_, W> {
         // Pairs with the fence before the second look in `load`: who reads any word stored below
         // also sees the turn that was stored before this fence, and looks again.
         fence(Ordering::Release);
-        // Not by index: that would put all six references into memory to choose three.
-        let [even, odd] = self.copies;
-        let copy = if turn & 1 == 0 { even } else { odd };
-        for (word, value) in copy.into_iter().zip(values) {
+        for (word, value) in self.copy(turn).iter().zip(values) {
             word.store_relaxed(value);
         }
         hook!("end.half_stored");
@@ -107,9 +104,14 @@ impl<W: Word<u64>> Twin<'_, W> {
     pub(crate) fn load(&self) -> Option<[u64; 3]> {
         let turn = self.turn.load_relaxed();
         fence(Ordering::Acquire);
-        let values = self.copies[(turn & 1) as usize].map(|word| word.load_relaxed());
+        let values = self.copy(turn).each_ref().map(W::load_relaxed);
         fence(Ordering::Acquire);
         (self.turn.load_relaxed() == turn).then_some(values)
+    }
+
+    #[inline]
+    fn copy(&self, turn: u64) -> &[W; 3] {
+        &self.copies[(turn & 1) as usize]
     }
 }
 

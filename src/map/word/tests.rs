@@ -41,15 +41,19 @@ fn a_frame_is_seen_whole_or_not_at_all() {
     });
 }
 
-type Words = [AtomicU64; 7];
+struct Words {
+    turn: AtomicU64,
+    copies: [[AtomicU64; 3]; 2],
+}
 
 fn words() -> Arc<Words> {
-    Arc::new(std::array::from_fn(|_| AtomicU64::new(0)))
+    let word = |_| AtomicU64::new(0);
+    let copy = |_| std::array::from_fn(word);
+    Arc::new(Words { turn: word(0), copies: std::array::from_fn(copy) })
 }
 
 fn twin(words: &Words) -> Twin<'_, AtomicU64> {
-    let [turn, a, b, c, d, e, f] = words.each_ref();
-    Twin { turn, copies: [[a, b, c], [d, e, f]] }
+    Twin { turn: &words.turn, copies: &words.copies }
 }
 
 /// A reader never gets an end made of two, however the stores interleave.
