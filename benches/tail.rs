@@ -7,13 +7,14 @@
 mod common;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use maplog::{Log, Tail};
 use memmap2::{MmapOptions, MmapRaw};
 
 use common::bare::{Walk, walk_log};
+use common::touch::segment_of;
 use common::{Payloads, Settings, open, print_table};
 
 const SIZES: [usize; 3] = [16, 64, 1024];
@@ -41,7 +42,7 @@ fn main() {
             assert!(one.try_recv().expect("a log").is_none());
             assert!(many.try_recv().expect("a log").is_none());
             let expected = write(&log, &settings, size);
-            let map = map(&segment(&path));
+            let map = map(&segment_of(&path));
             figures[3].push(time(expected, || one_by_one(&mut one, expected.records)));
             figures[4].push(time(expected, || in_batches(&mut many, expected.records)));
             for _ in 0..2 {
@@ -96,16 +97,6 @@ fn in_batches(tail: &mut Tail, records: u64) -> Walk {
         }
     }
     walk
-}
-
-/// The one segment file of a log.
-fn segment(path: &Path) -> PathBuf {
-    let mut files = std::fs::read_dir(path).expect("the log's directory");
-    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg");
-    let mut files = files.by_ref().map(|entry| entry.expect("an entry").path()).filter(is_segment);
-    let file = files.next().expect("a segment");
-    assert!(files.next().is_none(), "the run fits one segment");
-    file
 }
 
 fn map(path: &Path) -> MmapRaw {

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod bare;
+pub mod touch;
 
 use std::fmt::Write as _;
 use std::fs;

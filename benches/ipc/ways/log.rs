@@ -1,26 +1,21 @@
 //! maplog. A run is over before a log would be synced by itself, so it is told not to: what was touched
 //! beforehand would have to be written too.
 
-use std::fs::OpenOptions;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use maplog::{Log, Reader, SyncPolicy, Tail, Writer};
-use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
 
 use super::{End, Missing, Side, Way};
+use crate::common::touch::{HEADROOM_BYTES, touch};
 use crate::plan::Plan;
-
-/// For the segment's header and the pages that an appender wants ahead.
-const HEADER_BYTES: u64 = 512 * 1024;
 
 /// All that a run sends stays in one segment.
 fn segment_bytes(plan: &Plan, sends_back: bool) -> u64 {
     match sends_back && plan.measure.is_throughput() {
         // The greeting.
-        true => HEADER_BYTES,
-        false => HEADER_BYTES + plan.room_bytes() as u64,
+        true => HEADROOM_BYTES,
+        false => HEADROOM_BYTES + plan.room_bytes() as u64,
     }
 }
 
@@ -114,40 +109,4 @@ impl End for LogEnd {
         take(self.tail().recv().expect("a log that can be read").data());
         1
     }
-}
-
-/// Allocates a log's segment whole and puts all its pages into this process's page table.
-#[allow(unsafe_code)]
-fn touch(log: &Path, advice: Advice) {
-    let segment = segment_of(log);
-    let mappings = own_mappings(&segment);
-    assert!(!mappings.is_empty(), "{} is mapped", segment.display());
-    let file = OpenOptions::new().write(true).open(&segment).expect("the log's segment");
-    for mapping in mappings {
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, mapping.len() as u64)
-            .expect("room");
-        let base = std::ptr::with_exposed_provenance_mut(mapping.start);
-        // SAFETY: the range is one mapping of this process, and populating it changes no byte.
-        let touched = unsafe { rustix::mm::madvise(base, mapping.len(), advice) };
-        touched.expect("pages (Linux 5.14)");
-    }
-}
-
-/// The one segment file of a log.
-pub fn segment_of(log: &Path) -> PathBuf {
-    let entries = std::fs::read_dir(log).expect("the log's directory");
-    let mut files = entries.map(|entry| entry.expect("an entry").path());
-    files.find(|path| path.extension().is_some_and(|end| end == "seg")).expect("a segment")
-}
-
-/// Where this process has mapped `file`.
-fn own_mappings(file: &Path) -> Vec<Range<usize>> {
-    let file = file.canonicalize().expect("a file that exists");
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
-    let of_file = maps.lines().filter(|line| line.ends_with(&*file.to_string_lossy()));
-    let range = |line: &str| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
-    };
-    of_file.map(|line| range(line).expect("two addresses")).collect()
 }

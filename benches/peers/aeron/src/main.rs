@@ -8,6 +8,8 @@ mod driver;
 #[path = "../../../ipc/message.rs"]
 mod message;
 mod pair;
+#[path = "../../../common/touch.rs"]
+mod touch;
 mod ways;
 
 use std::collections::BTreeMap;

@@ -1,22 +1,17 @@
 //! maplog: a log for each direction, on the disk.
 
-use std::fs::OpenOptions;
 use std::hint::spin_loop;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use maplog::{Log, Reader, SyncPolicy, Tail, Writer};
-use rustix::fs::FallocateFlags;
 use rustix::mm::Advice;
 
 use super::End;
 use crate::pair::{Plan, Side};
+use crate::touch::{HEADROOM_BYTES, touch};
 
 pub const SETTINGS: &str = "`Log::writer` and `Tail::try_recv`, CRC-32 on both sides, files on the disk, not synced while \
                             it is measured; pages touched beforehand but where it says cold";
-
-/// For the segment's header and the pages that an appender wants ahead.
-const HEADER_BYTES: u64 = 512 * 1024;
 
 /// `WARM`: its pages are touched before it is measured.
 pub struct LogEnd<const WARM: bool> {
@@ -39,7 +34,7 @@ impl<const WARM: bool> End for LogEnd<WARM> {
             false => plan.room_bytes(),
         };
         let options =
-            Log::options().sync(SyncPolicy::Manual).segment_bytes(HEADER_BYTES + room as u64);
+            Log::options().sync(SyncPolicy::Manual).segment_bytes(HEADROOM_BYTES + room as u64);
         // SAFETY: the directory is the bench's own. `touch` makes a file longer by zeros, as the log does.
         let log = unsafe { options.open(&sends) }.expect("a new log");
         // The writer borrows from the log; both stay until the process ends.
@@ -84,35 +79,4 @@ impl<const WARM: bool> End for LogEnd<WARM> {
             None => 0,
         }
     }
-}
-
-/// Allocates a log's segment whole and puts all its pages into this process's page table.
-fn touch(log: &Path, advice: Advice) {
-    let entries = std::fs::read_dir(log).expect("the log's directory");
-    let mut files = entries.map(|entry| entry.expect("an entry").path());
-    let segment = files.find(|path| path.extension().is_some_and(|end| end == "seg"));
-    let segment = segment.expect("a segment");
-    let mappings = own_mappings(&segment);
-    assert!(!mappings.is_empty(), "{} is mapped", segment.display());
-    let file = OpenOptions::new().write(true).open(&segment).expect("the log's segment");
-    for mapping in mappings {
-        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, mapping.len() as u64)
-            .expect("room");
-        let base = std::ptr::with_exposed_provenance_mut(mapping.start);
-        // SAFETY: the range is one mapping of this process, and populating it changes no byte.
-        let touched = unsafe { rustix::mm::madvise(base, mapping.len(), advice) };
-        touched.expect("pages (Linux 5.14)");
-    }
-}
-
-/// Where this process has mapped `file`.
-fn own_mappings(file: &Path) -> Vec<Range<usize>> {
-    let file = file.canonicalize().expect("a file that exists");
-    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
-    let of_file = maps.lines().filter(|line| line.ends_with(&*file.to_string_lossy()));
-    let range = |line: &str| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
-    };
-    of_file.map(|line| range(line).expect("two addresses")).collect()
 }
