@@ -70,7 +70,7 @@ use wait::Waiting;
 ///
 /// A failed sync is no error here: what was appended stays readable, and a later opening goes on.
 ///
-/// Cost: a record that is there costs a checksum and some loads, about 30 ns for 64 bytes. Waiting, it spins
+/// Cost: a record that is there costs a checksum and some loads, about 20 ns for 64 bytes. Waiting, it spins
 /// for [some microseconds](Self::spin) and then sleeps until it is woken; where it may not write the file
 /// `wake` it looks once a millisecond. Without a page that says where the log ends, as for a log that was
 /// copied or that lies in another mount namespace, it looks at directory and files at growing intervals,
