@@ -134,6 +134,16 @@ fn first_slot(new: &NewSegment) -> Slot {
 
 /// The wall clock; zero if it stands before 1970.
 pub(crate) fn now_nanos() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now();
+    #[cfg(test)]
+    let now = now - SET_BACK.get();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// By how much this thread's wall clock was set back.
+    pub(crate) static SET_BACK: std::cell::Cell<std::time::Duration> =
+        const { std::cell::Cell::new(std::time::Duration::ZERO) };
 }

@@ -129,7 +129,8 @@ impl<'d> Cursors<'d> {
         loop {
             let Some(file) = self.opened(name).map_err(&fault)? else { return Ok(None) };
             // The lock belongs to a description of its own, whose descriptor exists for these few calls
-            // only: a child of `fork` neither keeps nor gives back what its parent owns.
+            // only: a child of `fork` neither keeps nor gives back what its parent owns. (One made by another
+            // thread before the descriptor is closed here keeps the name until it ends or executes.)
             let Some(lock) = self.opened(name).map_err(&fault)? else { continue };
             if try_lock(&lock, WHOLE).map_err(&fault)? {
                 // Else it was removed, or removed and made anew, since it was opened.
@@ -298,7 +299,7 @@ pub(crate) fn goes_on_at(site: &Site, view: &View, cursor: &Cursor) -> Result<u6
     if cursor.epoch > view.epoch {
         return Ok(view.first_seq);
     }
-    let cut = site.cut_above(view, cursor.epoch)?.unwrap_or(u64::MAX);
+    let cut = site.cut_above(view, cursor.epoch)?.map_or(u64::MAX, |cut| cut.base_seq);
     Ok(cursor.seq.min(cut).min(view.end.seq))
 }
 

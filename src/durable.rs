@@ -35,7 +35,7 @@ impl Log {
     ///
     /// # Errors
     /// `Poisoned` if a sync failed and the record is not known to be durable; `Rewound` if the log was cut
-    /// at or before it meanwhile; `Replaced`; `Forked`.
+    /// at or before it meanwhile, or may have been, when what would tell is trimmed; `Replaced`; `Forked`.
     pub fn durable(&self, seq: u64) -> Durable {
         Durable { log: self.clone(), seq, epoch: self.epoch(), ticket: Ticket::default() }
     }
@@ -52,9 +52,13 @@ impl Durable {
         if epoch != self.epoch {
             let view = home.site.view()?;
             if let Some(cut) = home.site.cut_above(&view, self.epoch)?
-                && cut <= self.seq
+                && (cut.base_seq <= self.seq || cut.hides_others)
             {
-                return Err(home.error(ErrorKind::Rewound, "the log was cut").at_seq(cut));
+                let text = match cut.hides_others {
+                    true => "the log was cut, and what told where is trimmed",
+                    false => "the log was cut",
+                };
+                return Err(home.error(ErrorKind::Rewound, text).at_seq(cut.base_seq));
             }
             // Else the cut is under way, and its segment not there yet.
             if view.epoch == epoch {

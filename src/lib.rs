@@ -88,6 +88,8 @@ mod dead_sync_tests;
 mod heir_tests;
 #[cfg(test)]
 mod takeover_tests;
+#[cfg(test)]
+mod told_tests;
 
 pub use consumer::{Acker, Consumer, ConsumerInfo};
 #[cfg(feature = "async")]

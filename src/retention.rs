@@ -51,10 +51,11 @@ impl Retention {
 
     /// Drops segments all of whose records are older than this.
     ///
-    /// The age is that of the segment made next, by the wall clock when the log was opened and the time that
-    /// passed since. So a clock that is set while the log is open changes nothing, and one that stood in the
-    /// future for a while keeps nothing for ever; one that stands in the future when the log is opened drops
-    /// what is not that old.
+    /// The age is that of the segment made next, by the wall clock, or by what it was when the log was opened
+    /// and the time that passed since, whichever says younger. So a clock that is set while the log is open, or
+    /// between two processes' openings, drops nothing early: what is there is kept longer by as much at most.
+    /// One that stood in the future for a while keeps nothing for ever; one that stands in the future when the log
+    /// is opened, and goes on to, drops what is not that old.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
@@ -94,7 +95,7 @@ impl Retention {
     }
 }
 
-/// The wall clock when it was made, and what passed since.
+/// The wall clock, or what it was when this was made and the time that passed since: the earlier of both.
 pub(crate) struct Clock {
     nanos: u64,
     then: Instant,
@@ -107,7 +108,7 @@ impl Clock {
 
     pub(crate) fn now_nanos(&self) -> u64 {
         let passed = u64::try_from(self.then.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.nanos.saturating_add(passed)
+        self.nanos.saturating_add(passed).min(now_nanos())
     }
 }
 

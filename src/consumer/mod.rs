@@ -59,6 +59,9 @@ impl Consumer {
         let user = Vec::new();
         let first = Cursor { counter: 0, log_id, epoch, seq: first_seq, rewound: false, user };
         let own = Cursors::own(dir, name, mode, &first)?;
+        // Who had the name until now may have been told of an epoch behind this view's.
+        let reader = &Reader::new(reader.site().clone(), reader.site().view()?);
+        let epoch = reader.view().epoch;
         let (epoch, seq, rewound) = goes_on(reader, &own, log_id, epoch)?;
         let tail = reader.tail_at(&Position { id: log_id, epoch, seq })?.durable_only();
         let progress = Progress::new(name, own, (epoch, seq), sync_within);

@@ -121,9 +121,12 @@ impl Tail {
             }
         })?;
         let cut = self.site.cut_above(&view, self.epoch)?;
-        let end_seq = cut.unwrap_or(u64::MAX).min(view.end.seq);
+        let end_seq = cut.map_or(u64::MAX, |cut| cut.base_seq).min(view.end.seq);
+        // Right at a cut nothing of what was read is known to be gone, unless an earlier cut is hidden.
+        let is_behind = self.seq > end_seq
+            || cut.is_some_and(|cut| cut.hides_others && cut.base_seq <= self.seq);
         // Then nothing is left of the epoch that it was in, and it may have ended before.
-        let anew = match cut.is_some_and(|base| base <= view.first_seq) {
+        let anew = match cut.is_some_and(|cut| cut.base_seq <= view.first_seq) {
             true => "what was cut may have been trimmed since, numbers begin anew before or at",
             false => "numbers begin anew at",
         };
@@ -132,18 +135,20 @@ impl Tail {
         self.has_begun = true;
         (self.watch, self.epoch, self.durable_seq) =
             (watch, self.view.epoch, self.view.durable_seq);
-        if self.seq > end_seq {
+        if is_behind {
             return Err(match has_history || cut.is_some() {
                 true => self.move_to(end_seq, ErrorKind::Rewound, anew),
                 false => self.move_to(end_seq, ErrorKind::OutOfRange, "the log ends at"),
             });
         }
         self.check_trimmed()?;
-        if let Some(cursor) = &mut self.cursor
-            && !cursor.keep(&self.site, &self.view)?
-        {
-            self.cursor = None;
-            return Ok(true);
+        if let Some(cursor) = &mut self.cursor {
+            let kept = cursor.keep(&self.site, &self.view);
+            if !matches!(kept, Ok(true)) {
+                // What it knows is of an older view; the next call enters under this one.
+                self.cursor = None;
+                return kept.map(|_| true);
+            }
         }
         let View { spans, end, live, .. } = &self.view;
         Ok(*end != last.end || *live != last.live || *spans != last.spans)

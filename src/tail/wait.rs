@@ -48,6 +48,9 @@ impl Waiting {
     }
 
     pub(super) fn spin(&mut self, longest: Duration) {
+        // Beyond all time, and yet a time that can be added to now.
+        const FOREVER: Duration = Duration::from_secs(1 << 30);
+        let longest = longest.min(FOREVER);
         (self.longest_spin, self.spin) = (longest, longest);
     }
 
@@ -89,6 +92,10 @@ impl Tail {
         let began = Instant::now();
         while found.is_none() && !is_over() {
             found = self.sleep_for_next(until)?;
+        }
+        if found.is_none() {
+            // Whoever never has the time to sleep looks now and then all the same.
+            found = self.look_if_due()?;
         }
         let Waiting { longest_spin, spin, .. } = &mut self.waiting;
         *spin = match began.elapsed() < 2 * *longest_spin {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Site, View};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::header::Reason;
 use crate::format::name::SegmentName;
 use crate::format::slot::Slot;
 use crate::map::End;
@@ -38,6 +39,14 @@ pub(crate) struct Traces {
     names: Vec<SegmentName>,
     /// Of the segment that is followed: its size, the word where its reader is, its newest slot.
     segment: Option<(u64, Option<u32>, Option<Slot>)>,
+}
+
+/// Where numbers begin anew: what was read under an older epoch holds up to there at most.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    pub(crate) base_seq: u64,
+    /// Segments before it, which may have told of another cut, are trimmed.
+    pub(crate) hides_others: bool,
 }
 
 impl Site {
@@ -102,9 +111,8 @@ impl Site {
         Ok(self.log_id.get().copied())
     }
 
-    /// The lowest base of a segment with an epoch above `epoch`: what was read under that epoch
-    /// holds up to there.
-    pub(crate) fn cut_above(&self, view: &View, epoch: u64) -> Result<Option<u64>> {
+    /// The first place, as far as segments tell, where another epoch than `epoch` begins that came behind it.
+    pub(crate) fn cut_above(&self, view: &View, epoch: u64) -> Result<Option<Cut>> {
         if view.epoch <= epoch {
             return Ok(None);
         }
@@ -112,7 +120,14 @@ impl Site {
         for span in view.spans.iter().rev() {
             match self.unless_gone(span)? {
                 Some(file) if file.header.epoch <= epoch => break,
-                Some(_) => lowest = Some(span.name.base_seq),
+                Some(SegmentFile { header, .. }) => {
+                    let begins =
+                        matches!(header.reason, Reason::Cut | Reason::Reset | Reason::Recovery);
+                    let is_first = begins && header.epoch == epoch + 1;
+                    let base_seq = span.name.base_seq;
+                    let hides_others = !is_first && base_seq <= view.first_seq;
+                    lowest = Some(Cut { base_seq, hides_others });
+                }
                 // It tells no epoch; what lies before it may. If it was removed, its numbers are gone.
                 None => {}
             }

@@ -215,12 +215,19 @@ impl Site {
     }
 
     fn listed(&self, page: &Page, end: End) -> Result<Option<Shares>> {
-        let mut listing = self.listing.lock();
         let counter = page.directory();
-        if listing.counter != counter {
-            *listing = Listing::new(counter, list(&self.dir, Some(page))?);
+        let known = self.listing.lock().counter;
+        if known == counter {
+            return Ok(self.listing.lock().shares(end.segment_id));
         }
-        Ok(listing.shares(end.segment_id))
+        // Not under the lock: a child of `fork` has it as it was, and not the thread that holds it.
+        let listed = Listing::new(counter, list(&self.dir, Some(page))?);
+        let shares = listed.shares(end.segment_id);
+        let mut listing = self.listing.lock();
+        if listing.counter == known {
+            *listing = listed;
+        }
+        Ok(shares)
     }
 
     /// The appending process tells of a segment that it made, before the log's end moves into it. If
