@@ -43,7 +43,7 @@ fn parse_time(text: &str) -> Result<SystemTime, String> {
     }
     let ago = humantime::parse_duration(text).ok();
     ago.and_then(|ago| SystemTime::now().checked_sub(ago)).ok_or_else(|| {
-        "expected a time, as 2026-01-31T12:00:00Z, or how long ago, as 90s or 1h".into()
+        "expected a time since 1970, as 2026-01-31T12:00:00Z, or how long ago, as 90s or 1h".into()
     })
 }
 

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use maplog::{Batch, Error, ErrorKind, Tail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::form::{FORM_HELP, FormFlags};
 use crate::output::{Output, Stop, unbuffered_stdout};
@@ -51,6 +53,9 @@ Example:
 /// Bytes of records taken at once.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// With nothing to write, whether anybody reads is asked this often.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let reader = open::to_read(&args.log)?;
     let end = if args.durable { reader.durable_seq() } else { reader.next_seq() };
@@ -79,14 +84,24 @@ fn write_all<W: Write>(
             Ok(None) => {
                 // Whoever reads the output has all of it before this waits.
                 output.flush()?;
-                match tail.recv_batch(BATCH_BYTES) {
-                    Ok(batch) => write(batch, end, output)?,
+                match tail.recv_timeout(LONGEST_WAIT) {
+                    Ok(Some(record)) => output.record(record)?,
+                    Ok(None) if nobody_reads() => return Ok(()),
+                    Ok(None) => {}
                     Err(error) => pass(error, output)?,
                 }
             }
         }
     }
     Ok(())
+}
+
+/// True if standard output is a pipe or a socket whose other end is closed.
+fn nobody_reads() -> bool {
+    let output = std::io::stdout();
+    let mut asked = [PollFd::new(&output, PollFlags::empty())];
+    let told = poll(&mut asked, Some(&Timespec::default()));
+    told.is_ok() && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 fn write<W: Write>(batch: Batch<'_>, end: Option<u64>, output: &mut Output<W>) -> Result<(), Stop> {

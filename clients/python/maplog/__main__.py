@@ -4,9 +4,10 @@ import argparse
 import base64
 import json
 import os
+import signal
 import sys
 
-from . import Error, Log, Lost, Moved, Tail, verify
+from . import Damaged, Error, Log, Lost, Moved, Tail, verify
 
 _FINE, _DAMAGE, _ERROR = 0, 1, 2
 _EXIT_STATUS = "Exit status: 0 all is well, 1 records are damaged, 2 wrong usage or an error."
@@ -14,17 +15,38 @@ _EXIT_STATUS = "Exit status: 0 all is well, 1 records are damaged, 2 wrong usage
 
 def main():
     arguments = _parser().parse_args()
-    try:
-        return arguments.run(arguments)
-    except Error as error:
-        _complain(error)
+    arguments.status = _FINE
+    if sys.stdout is None:
+        print("maplog: standard output is closed", file=sys.stderr)
         return _ERROR
+    try:
+        _run(arguments)
     except BrokenPipeError:
-        # Nobody wants more. Standard output is flushed once more at exit, to nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FINE
+        # Nobody wants more.
+        _write_to_nowhere()
+    except OSError as error:
+        _write_to_nowhere()
+        _complain(f"writing: {error.strerror}")
+        return _ERROR
     except KeyboardInterrupt:
-        return _FINE
+        _write_to_nowhere()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    return arguments.status
+
+
+def _run(arguments):
+    try:
+        arguments.run(arguments)
+    except Error as error:
+        arguments.status = _DAMAGE if isinstance(error, Damaged) else _ERROR
+        _complain(error)
+    sys.stdout.flush()
+
+
+def _write_to_nowhere():
+    """Standard output is flushed once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser():
@@ -32,7 +54,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     cat = _add(commands, "cat", _cat, "write records to standard output, a newline behind each")
     tail = _add(commands, "tail", _tail, "write the last records, and with -f those that come")
-    tail.add_argument("-n", type=int, default=10, metavar="N", help="how many records (10)")
+    tail.add_argument("-n", type=_count, default=10, metavar="N", help="how many records (10)")
     tail.add_argument("-f", action="store_true", dest="follow", help="go on with the records that come")
     for command in cat, tail:
         form = command.add_mutually_exclusive_group()
@@ -51,34 +73,41 @@ def _add(commands, name, run, text):
     return command
 
 
+def _count(text):
+    count = int(text)
+    if count < 0:
+        raise ValueError(text)
+    return count
+
+
 def _cat(arguments):
-    return _write_all(Log(arguments.log), arguments.form)
+    _write_all(Log(arguments.log), arguments)
 
 
 def _tail(arguments):
     log = Log(arguments.log)
     start = max(log.next_seq - arguments.n, log.first_seq)
     if not arguments.follow:
-        return _write_all(log.items(start), arguments.form)
+        _write_all(log.items(start), arguments)
+        return
     tail = Tail(arguments.log, start)
     while True:
         try:
-            _write_all(iter(tail.try_recv, None), arguments.form)
+            _write_all(iter(tail.try_recv, None), arguments)
             sys.stdout.buffer.flush()
-            _write_all([tail.recv()], arguments.form)
+            _write_all([tail.recv()], arguments)
         except Moved as moved:
             _complain(moved)
 
 
-def _write_all(items, form):
-    status, write = _FINE, sys.stdout.buffer.write
+def _write_all(items, arguments):
+    write = sys.stdout.buffer.write
     for item in items:
         if isinstance(item, Lost):
+            arguments.status = _DAMAGE
             _complain(f"records {item.start}..{item.stop} are lost to damage")
-            status = _DAMAGE
         else:
-            write(form(item))
-    return status
+            write(arguments.form(item))
 
 
 def _complain(what):
@@ -112,7 +141,7 @@ def _verify(arguments):
         for segment in report.segments:
             print(_segment_line(segment))
         print(_last_line(report))
-    return _FINE if report.is_intact else _DAMAGE
+    arguments.status = _FINE if report.is_intact else _DAMAGE
 
 
 def _segment_line(segment):

@@ -182,7 +182,7 @@ class Frames:
                 continue
             found = self.search(offset, seq)
             if found is None:
-                yield Gap(offset, self.limit // ALIGN * ALIGN, seq, stop)
+                yield Gap(offset, max(offset, self.limit // ALIGN * ALIGN), seq, stop)
                 return
             yield Gap(offset, found[0], seq, min(found[1], stop))
             offset, seq = found

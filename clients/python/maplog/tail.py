@@ -12,6 +12,7 @@ from collections import deque
 from .errors import Moved, NotALog, NotFound, Replaced, Rewound, Trimmed
 from .log import Log, Lost, Place, items_of
 from .scan import Gap
+from .segment import Vanished
 
 _SPINS = 20
 _FIRST_NAP_SECONDS = 0.0005
@@ -67,7 +68,7 @@ class Tail:
             elif item is not None:
                 self.next_seq = item.stop if isinstance(item, Lost) else item.seq + 1
                 return item
-            elif not self._log.is_live or not self._log.refresh_end():
+            elif not self._log.is_live or not self._refresh_end():
                 return None
 
     # What is known to be there
@@ -109,6 +110,14 @@ class Tail:
             return
         self._place = Place(segment.id, found.end, found.next_seq)
         self._items.extend(items_of(segment, found, self.next_seq, self._log.next_seq))
+
+    def _refresh_end(self):
+        """True if there is more than was known."""
+        try:
+            return self._log.refresh_end()
+        except Vanished:
+            self._take_again()
+            return True
 
     def _rest_at(self, seq):
         self.next_seq = seq

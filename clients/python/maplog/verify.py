@@ -52,7 +52,8 @@ def verify(path) -> Report:
             damaged.extend((at, at + SLOT_BYTES) for at in SLOT_PLACES)
         for found in log.walk_one(index, HEADER_BYTES, segment.base):
             if isinstance(found, Gap):
-                damaged.append((found.offset, found.end))
+                if found.end > found.offset:  # else the file ends before it
+                    damaged.append((found.offset, found.end))
                 lost.extend(tuple(item) for item in items_of(segment, found, log.first_seq, log.next_seq))
             else:
                 own += sum(log.first_seq <= seq < log.next_seq for seq in range(found.seq, found.next_seq))
