@@ -56,7 +56,11 @@ impl<'d> Cursors<'d> {
         let names = self.folder.names().map_err(|source| {
             Error::io("listing the consumers", source).at_path(self.folder.path())
         })?;
-        let mut names: Vec<_> = names.into_iter().filter(|name| is_consumer_name(name)).collect();
+        // What is no file is no consumer, whoever put it there.
+        let is_one = |name: &String| {
+            is_consumer_name(name) && !matches!(self.folder.is_regular(name), Ok(false))
+        };
+        let mut names: Vec<_> = names.into_iter().filter(is_one).collect();
         names.sort_unstable();
         names.dedup();
         Ok(names)

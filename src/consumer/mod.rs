@@ -320,10 +320,11 @@ impl Reader {
         let site = self.site();
         let Some(cursors) = Cursors::open(&site.dir)? else { return Ok(Vec::new()) };
         let id = site.id(self.view())?;
+        let cannot_tell = |kind| matches!(kind, ErrorKind::Damaged | ErrorKind::UnsupportedVersion);
         let mut all = Vec::new();
         for name in cursors.names()? {
             let place = match cursors.read(&name) {
-                Err(error) if error.kind() == ErrorKind::Damaged => None,
+                Err(error) if cannot_tell(error.kind()) => None,
                 // It was removed since it was listed.
                 Ok(None) => continue,
                 place => place?.filter(|place| Some(place.log_id) == id),

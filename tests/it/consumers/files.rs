@@ -93,6 +93,20 @@ fn a_file_without_a_whole_place_is_damage_until_it_is_removed() {
     expect(&mut log.consumer("a").unwrap(), 0..30);
 }
 
+/// Whatever else lies in the folder, those that are consumers are listed, and space is given back.
+#[test]
+fn what_is_no_consumers_file_stops_no_listing() {
+    let home = tempdir();
+    log_with_consumer(home.path());
+    let folder = file(home.path()).parent().unwrap().to_owned();
+    std::os::unix::fs::symlink("/nowhere", folder.join("link")).unwrap();
+    fs::create_dir(folder.join("folder")).unwrap();
+    let log = open(home.path()).unwrap();
+    let names: Vec<String> = log.consumers().unwrap().into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["a"]);
+    log.enforce_retention().unwrap();
+}
+
 #[test]
 fn a_place_in_another_log_is_refused() {
     let [home, other] = [tempdir(), tempdir()];
