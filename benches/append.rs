@@ -9,7 +9,7 @@ use std::path::Path;
 
 use maplog::{Log, Reader};
 
-use common::bare::Bare;
+use common::bare::two_passes;
 use common::{Payloads, Settings, Timing, open, print_table, time_appends, warm_free_memory};
 
 const SIZES: [usize; 7] = [16, 64, 256, 1024, 4096, 16384, 65536];
@@ -26,7 +26,7 @@ fn main() {
         let mut runs: Vec<Vec<Timing>> = vec![Vec::new(); KINDS.len()];
         let mut again = Vec::new();
         for _ in 0..settings.rounds {
-            let (first, second) = bare(dir.path(), &settings, size);
+            let (first, second) = two_passes(dir.path(), &settings, size);
             runs[0].push(first);
             again.push(second);
             for (kind, run) in RUNS.into_iter().enumerate() {
@@ -52,21 +52,6 @@ fn main() {
         &[&KINDS[..], &["bare, second pass"]].concat(),
         &ready,
     );
-}
-
-/// The first pass over a new file, and a second one over the same pages.
-fn bare(dir: &Path, settings: &Settings, size: usize) -> (Timing, Timing) {
-    let path = dir.join("bare");
-    let payloads = Payloads::new(size);
-    let count = settings.records(size);
-    let mut bare = Bare::create(&path, settings.run_bytes);
-    warm_free_memory(settings.run_bytes);
-    let first = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
-    bare.rewind();
-    let second = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
-    bare.check(&path, count, &payloads);
-    std::fs::remove_file(path).expect("its own file");
-    (first, second)
 }
 
 type Run = fn(&Log, u64, &Payloads, usize) -> Timing;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use maplog::{Log, SyncPolicy, Writer};
 
-use common::bare::{Bare, frame_bytes};
+use common::bare::{frame_bytes, two_passes};
 use common::{Payloads, Settings, median, print_table, warm_free_memory};
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
@@ -25,8 +25,7 @@ const KINDS: [&str; 4] =
 fn main() {
     let settings = Settings::from_args();
     let is_quick = settings.rounds == 1;
-    let settings =
-        Settings { run_bytes: if is_quick { settings.run_bytes } else { RUN_BYTES }, ..settings };
+    let settings = settings.with_run_bytes(RUN_BYTES);
     let dir = common::tempdir();
     settings.print("Cold files", dir.path());
     let (mut bursts, mut paced, mut spent) = (Vec::new(), Vec::new(), Vec::new());
@@ -34,9 +33,9 @@ fn main() {
         let mut full = vec![Vec::new(); KINDS.len()];
         let mut ready = vec![Vec::new(); 2];
         for _ in 0..settings.rounds {
-            let (new, touched) = bare(dir.path(), &settings, size);
-            full[0].push(touched);
-            full[1].push(new);
+            let (new, touched) = two_passes(dir.path(), &settings, size);
+            full[0].push(touched.whole);
+            full[1].push(new.whole);
             for (index, threads) in [false, true].into_iter().enumerate() {
                 let run = maplog(dir.path(), &settings, size, threads);
                 full[2 + index].push(run.whole);
@@ -82,27 +81,6 @@ struct Run {
     ready: f64,
     appending_us: f64,
     others_us: f64,
-}
-
-/// Appends to new pages, and then again to the same ones.
-fn bare(dir: &Path, settings: &Settings, size: usize) -> (f64, f64) {
-    let path = dir.join("bare");
-    let payloads = Payloads::new(size);
-    let count = settings.records(size);
-    warm_free_memory(settings.run_bytes);
-    let mut log = Bare::create(&path, count * frame_bytes(size));
-    let mut pass = || {
-        let start = Instant::now();
-        (0..count).for_each(|seq| log.append(seq, payloads.of(seq)));
-        let took = start.elapsed();
-        log.rewind();
-        took.as_nanos() as f64 / count as f64
-    };
-    let passes = (pass(), pass());
-    (0..count).for_each(|seq| log.append(seq, payloads.of(seq)));
-    log.check(&path, count, &payloads);
-    fs::remove_file(path).expect("the bench's own file");
-    passes
 }
 
 #[allow(unsafe_code)]

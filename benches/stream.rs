@@ -15,7 +15,7 @@ use maplog::{Log, SyncPolicy, Tail};
 use memmap2::MmapOptions;
 use rustix::mm::Advice;
 
-use common::bare::{Bare, Walk, walk_log};
+use common::bare::{Walk, two_passes, walk_log};
 use common::touch::{HEADROOM_BYTES, segment_of, touch};
 use common::{Payloads, Settings, check, print_table};
 
@@ -24,33 +24,29 @@ const SIZES: [usize; 4] = [64, 256, 1024, 4096];
 const RUN_BYTES: u64 = 128 << 20;
 
 fn main() {
-    let settings = Settings::from_args();
-    let run_bytes = if settings.rounds == 1 { settings.run_bytes } else { RUN_BYTES };
-    let settings = Settings { run_bytes, ..settings };
+    let settings = Settings::from_args().with_run_bytes(RUN_BYTES);
     let dir = common::tempdir();
     settings.print("Stream", dir.path());
-    let (mut appends, mut reads, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    // Appended, received, both at once.
+    let mut tables = [const { Vec::new() }; 3];
     for size in Settings::sizes(&SIZES) {
         let mut figures = [vec![Vec::new(); 2], vec![Vec::new(); 3], vec![Vec::new(); 2]];
         for _ in 0..settings.rounds {
             let run = Run { size, count: settings.records(size), payloads: Payloads::new(size) };
-            let bare = run.bare(dir.path(), &settings);
+            let (_, bare) = two_passes(dir.path(), &settings, size);
             let [appended, walked, received, batched] =
                 run.one_after_the_other(dir.path(), &settings);
-            figures[0].iter_mut().zip([bare, appended]).for_each(|(all, one)| all.push(one));
-            figures[1]
-                .iter_mut()
-                .zip([walked, received, batched])
-                .for_each(|(all, one)| all.push(one));
             let at_once = run.at_once(dir.path(), &settings);
-            figures[2].iter_mut().zip([appended, at_once]).for_each(|(all, one)| all.push(one));
+            let round = [bare.whole, appended, walked, received, batched, appended, at_once];
+            for (figure, found) in figures.iter_mut().flatten().zip(round) {
+                figure.push(found);
+            }
         }
-        let name = format!("{size} B");
-        let [of_appends, of_reads, of_both] = figures;
-        appends.push((name.clone(), of_appends));
-        reads.push((name.clone(), of_reads));
-        both.push((name, of_both));
+        for (table, figures) in tables.iter_mut().zip(figures) {
+            table.push((format!("{size} B"), figures));
+        }
     }
+    let [appends, reads, both] = tables;
     print_table("ns a record appended (ratio to bare)", &["bare", "`writer().append`"], &appends);
     let kinds = ["bare checked walk", "`try_recv`", "`try_recv_batch(64 KiB)`"];
     print_table("ns a record received behind that (ratio to bare)", &kinds, &reads);
@@ -65,20 +61,6 @@ struct Run {
 }
 
 impl Run {
-    /// The second pass over a bare mapping.
-    fn bare(&self, dir: &Path, settings: &Settings) -> f64 {
-        let path = dir.join("bare");
-        let mut bare = Bare::create(&path, settings.run_bytes);
-        (0..self.count).for_each(|seq| bare.append(seq, self.payloads.of(seq)));
-        bare.rewind();
-        let took = self.time(|| {
-            (0..self.count).for_each(|seq| bare.append(seq, self.payloads.of(seq)));
-        });
-        bare.check(&path, self.count, &self.payloads);
-        std::fs::remove_file(path).expect("its own file");
-        took
-    }
-
     /// Appending, a bare walk over that, receiving one by one and in batches.
     fn one_after_the_other(&self, dir: &Path, settings: &Settings) -> [f64; 4] {
         let path = dir.join("log");

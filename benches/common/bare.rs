@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use super::Payloads;
+use super::{Payloads, Settings, Timing, time_appends, warm_free_memory};
 
 const HEADER_BYTES: usize = 16;
 /// Pages are touched in steps of this, as maplog does: cheaper than a fault for each.
@@ -106,6 +106,21 @@ fn header(len: usize, crc: u32, seq: u64) -> [u8; HEADER_BYTES] {
     header[4..8].copy_from_slice(&crc.to_le_bytes());
     header[8..].copy_from_slice(&seq.to_le_bytes());
     header
+}
+
+/// The first pass over a new file, and a second one over the same pages.
+pub fn two_passes(dir: &Path, settings: &Settings, size: usize) -> (Timing, Timing) {
+    let path = dir.join("bare");
+    let payloads = Payloads::new(size);
+    let count = settings.records(size);
+    let mut bare = Bare::create(&path, settings.run_bytes);
+    warm_free_memory(settings.run_bytes);
+    let first = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
+    bare.rewind();
+    let second = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
+    bare.check(&path, count, &payloads);
+    fs::remove_file(path).expect("its own file");
+    (first, second)
 }
 
 /// What reading a log came to; equal walks read the same records.

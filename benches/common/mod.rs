@@ -34,6 +34,11 @@ impl Settings {
         }
     }
 
+    /// With so many bytes in a run, unless it only checks.
+    pub fn with_run_bytes(self, run_bytes: u64) -> Self {
+        if self.rounds == 1 { self } else { Settings { run_bytes, ..self } }
+    }
+
     /// The sizes to measure: those of `all` that the arguments name, or all if they name none.
     pub fn sizes(all: &[usize]) -> Vec<usize> {
         let named: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();

@@ -111,7 +111,7 @@ impl Site {
         Ok(self.log_id.get().copied())
     }
 
-    /// The first place, as far as segments tell, where another epoch than `epoch` begins that came behind it.
+    /// The lowest base of a segment with an epoch above `epoch`.
     pub(crate) fn cut_above(&self, view: &View, epoch: u64) -> Result<Option<Cut>> {
         if view.epoch <= epoch {
             return Ok(None);

@@ -29,7 +29,6 @@ def main():
         _complain(f"writing: {error.strerror}")
         return _ERROR
     except KeyboardInterrupt:
-        _write_to_nowhere()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     return arguments.status

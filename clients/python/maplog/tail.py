@@ -111,14 +111,6 @@ class Tail:
         self._place = Place(segment.id, found.end, found.next_seq)
         self._items.extend(items_of(segment, found, self.next_seq, self._log.next_seq))
 
-    def _refresh_end(self):
-        """True if there is more than was known."""
-        try:
-            return self._log.refresh_end()
-        except Vanished:
-            self._take_again()
-            return True
-
     def _rest_at(self, seq):
         self.next_seq = seq
         self._place, self._walk = None, None
@@ -137,6 +129,14 @@ class Tail:
         log = self._log
         self._look_at = time.monotonic() + _LOOK_SECONDS
         return not (log.page.has_its_name() if log.is_live else log.looks_the_same())
+
+    def _refresh_end(self):
+        """True if there is more than was known."""
+        try:
+            return self._log.refresh_end()
+        except Vanished:
+            self._take_again()
+            return True
 
     def _take_again(self):
         old = self._log

@@ -38,7 +38,7 @@ impl Idle {
 }
 
 impl Driver {
-    /// It rests until it is [woken](Self::wake).
+    /// It is stopped, but for what is run while it is [awake](Self::awake).
     pub fn start(idle: Idle) -> Self {
         let name = format!("/dev/shm/aeron-maplog-{}-{}", std::process::id(), idle.name());
         let dir = PathBuf::from(name);
