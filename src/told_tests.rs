@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crash_tests::{copy, open, tempdir};
-use crate::{ErrorKind, Log, Reader, Retention, Tail};
+use crate::{ErrorKind, Log, Reader, Retention, SyncPolicy, Tail};
 
 /// Appends `count` records that begin with `tag`.
 fn append(log: &Log, tag: &str, count: u64) {
@@ -242,4 +242,30 @@ fn a_wall_clock_set_back_while_the_log_is_open_drops_nothing() {
     log.enforce_retention().unwrap();
     crate::create::SET_BACK.set(Duration::ZERO);
     assert_eq!(log.first_seq(), 0);
+}
+
+/// G9: a mapping made while the file was short lends what came when the file had grown, to readers and tails.
+#[test]
+fn g9_a_mapping_lends_what_its_file_grew_by() {
+    let dir = tempdir();
+    // Without the thread that makes the file much longer ahead.
+    let options = Log::options().helper_thread(false).sync(SyncPolicy::Manual);
+    // SAFETY: the directory is the test's own.
+    #[allow(unsafe_code)]
+    let log = unsafe { options.open(dir.path()) }.unwrap();
+    append(&log, "old", 1);
+    let (own, mut other) = (log.reader(), reader(dir.path()));
+    let mut tail = other.tail_from(0);
+    assert_eq!(told(&mut tail), Ok(Some(0)));
+    // They keep their mappings.
+    assert!(own.get(0).unwrap().is_some() && other.get(0).unwrap().is_some());
+    append(&log, "new", 2000);
+    other.refresh().unwrap();
+    for reader in [&log.reader(), &other] {
+        let seqs = reader.iter().map(|record| record.unwrap().seq());
+        assert!(seqs.eq(0..2001));
+    }
+    for seq in 1..2001 {
+        assert_eq!(told(&mut tail), Ok(Some(seq)));
+    }
 }
