@@ -9,12 +9,18 @@ use std::path::Path;
 
 use maplog::{Log, Reader};
 
-use common::bare::two_passes;
+use common::bare::{self, two_passes};
 use common::{Payloads, Settings, Timing, open, print_table, time_appends, warm_free_memory};
 
 const SIZES: [usize; 7] = [16, 64, 256, 1024, 4096, 16384, 65536];
-const KINDS: [&str; 5] =
-    ["bare", "`writer().append`", "`append`", "`reserve`", "`append_batch` of 100, or 16 KiB"];
+const KINDS: [&str; 6] = [
+    "bare",
+    "`writer().append`",
+    "`append`",
+    "`reserve`",
+    "`append_batch` of 100, or 16 KiB",
+    "bare with maplog's checksum",
+];
 
 fn main() {
     let settings = Settings::from_args();
@@ -26,12 +32,14 @@ fn main() {
         let mut runs: Vec<Vec<Timing>> = vec![Vec::new(); KINDS.len()];
         let mut again = Vec::new();
         for _ in 0..settings.rounds {
-            let (first, second) = two_passes(dir.path(), &settings, size);
+            let (first, second) = two_passes(dir.path(), &settings, size, bare::crc32fast);
             runs[0].push(first);
             again.push(second);
             for (kind, run) in RUNS.into_iter().enumerate() {
                 runs[kind + 1].push(maplog(dir.path(), &settings, size, run));
             }
+            let (first, _) = two_passes(dir.path(), &settings, size, bare::maplogs);
+            runs[KINDS.len() - 1].push(first);
         }
         let figures = |of: fn(&Timing) -> f64| -> Vec<Vec<f64>> {
             runs.iter().map(|kind| kind.iter().map(of).collect()).collect()
@@ -56,8 +64,8 @@ fn main() {
 
 type Run = fn(&Log, u64, &Payloads, usize) -> Timing;
 
-/// Of the kinds behind the first, in their order.
-const RUNS: [Run; KINDS.len() - 1] = [with_writer, with_append, with_reserve, with_batches];
+/// Of the kinds between the bare ones, in their order.
+const RUNS: [Run; KINDS.len() - 2] = [with_writer, with_append, with_reserve, with_batches];
 
 fn with_writer(log: &Log, count: u64, payloads: &Payloads, size: usize) -> Timing {
     let mut writer = log.writer().expect("a free lock");

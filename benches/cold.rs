@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use maplog::{Log, SyncPolicy, Writer};
 
-use common::bare::{frame_bytes, two_passes};
+use common::bare::{crc32fast, frame_bytes, two_passes};
 use common::{Payloads, Settings, median, print_table, warm_free_memory};
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
@@ -33,7 +33,7 @@ fn main() {
         let mut full = vec![Vec::new(); KINDS.len()];
         let mut ready = vec![Vec::new(); 2];
         for _ in 0..settings.rounds {
-            let (new, touched) = two_passes(dir.path(), &settings, size);
+            let (new, touched) = two_passes(dir.path(), &settings, size, crc32fast);
             full[0].push(touched.whole);
             full[1].push(new.whole);
             for (index, threads) in [false, true].into_iter().enumerate() {

@@ -12,13 +12,14 @@ use std::time::Instant;
 use maplog::Reader;
 use memmap2::{MmapOptions, MmapRaw};
 
-use common::bare::{Walk, walk_log};
+use common::bare::{self, Walk, walk_log};
 use common::{Payloads, Settings, open, print_table};
 
 const SIZES: [usize; 3] = [16, 64, 1024];
 /// Of each round the best one counts: a pass is long enough to be interrupted.
 const PASSES: usize = 9;
-const KINDS: [&str; 2] = ["bare checked walk", "`reader.iter()`"];
+const KINDS: [&str; 3] =
+    ["bare checked walk", "`reader.iter()`", "bare walk with maplog's checksum"];
 
 fn main() {
     let settings = Settings::from_args();
@@ -29,17 +30,22 @@ fn main() {
     for size in Settings::sizes(&SIZES) {
         let path = dir.path().join(size.to_string());
         let expected = write(&path, &settings, size);
-        let mut firsts = vec![Vec::new(), Vec::new()];
-        let mut agains = vec![Vec::new(), Vec::new()];
+        let mut firsts = vec![Vec::new(); KINDS.len()];
+        let mut agains = vec![Vec::new(); KINDS.len()];
         for _ in 0..settings.rounds {
-            let map = map(&segment(&path));
+            let maps = [(); 2].map(|()| map(&segment(&path)));
             let reader = read(&path);
-            firsts[0].push(time(expected, || walk_log(&map)));
-            firsts[1].push(time(expected, || iterate(&reader)));
+            let pass = || {
+                [
+                    time(expected, || walk_log(&maps[0], bare::crc32fast)),
+                    time(expected, || iterate(&reader)),
+                    time(expected, || walk_log(&maps[1], bare::maplogs)),
+                ]
+            };
+            firsts.iter_mut().zip(pass()).for_each(|(figures, first)| figures.push(first));
             let mut best = [f64::INFINITY; KINDS.len()];
             for _ in 0..PASSES {
-                best[0] = best[0].min(time(expected, || walk_log(&map)));
-                best[1] = best[1].min(time(expected, || iterate(&reader)));
+                best.iter_mut().zip(pass()).for_each(|(best, took)| *best = best.min(took));
             }
             agains.iter_mut().zip(best).for_each(|(figures, best)| figures.push(best));
         }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use maplog::{Log, Options, SyncPolicy};
 
-use common::bare::{Bare, frame_bytes};
+use common::bare::{Bare, crc32fast, frame_bytes};
 use common::{Payloads, Settings, warm_free_memory};
 
 const SIZE: usize = 64;
@@ -108,7 +108,7 @@ fn bare(dir: &Path, count: u64, times: &mut Histogram<u64>, synced: bool) {
             }
         };
         let thread = synced.then(|| scope.spawn(syncs));
-        pace(count, times, |seq| log.append(seq, payloads.of(seq)));
+        pace(count, times, |seq| log.append(seq, payloads.of(seq), crc32fast));
         done.store(true, Ordering::Relaxed);
         thread.inspect(|thread| thread.thread().unpark());
     });

@@ -15,7 +15,7 @@ use maplog::{Log, SyncPolicy, Tail};
 use memmap2::MmapOptions;
 use rustix::mm::Advice;
 
-use common::bare::{Walk, two_passes, walk_log};
+use common::bare::{Walk, crc32fast, two_passes, walk_log};
 use common::touch::{HEADROOM_BYTES, segment_of, touch};
 use common::{Payloads, Settings, check, print_table};
 
@@ -33,7 +33,7 @@ fn main() {
         let mut figures = [vec![Vec::new(); 2], vec![Vec::new(); 3], vec![Vec::new(); 2]];
         for _ in 0..settings.rounds {
             let run = Run { size, count: settings.records(size), payloads: Payloads::new(size) };
-            let (_, bare) = two_passes(dir.path(), &settings, size);
+            let (_, bare) = two_passes(dir.path(), &settings, size, crc32fast);
             let [appended, walked, received, batched] =
                 run.one_after_the_other(dir.path(), &settings);
             let at_once = run.at_once(dir.path(), &settings);
@@ -70,7 +70,7 @@ impl Run {
         let file = File::open(segment_of(&path)).expect("the log's segment");
         let map = MmapOptions::new().populate().map_raw_read_only(&file).expect("address space");
         let mut walk = Walk::default();
-        let walked = self.time(|| walk = walk_log(&map));
+        let walked = self.time(|| walk = walk_log(&map, crc32fast));
         let received = self.time(|| assert_eq!(self.receive_all(&mut one), walk));
         let batched = self.time(|| {
             let mut found = Walk::default();

@@ -13,7 +13,7 @@ use std::time::Instant;
 use maplog::{Log, Tail};
 use memmap2::{MmapOptions, MmapRaw};
 
-use common::bare::{Walk, walk_log};
+use common::bare::{Walk, crc32fast, walk_log};
 use common::touch::segment_of;
 use common::{Payloads, Settings, open, print_table};
 
@@ -46,7 +46,7 @@ fn main() {
             figures[3].push(time(expected, || one_by_one(&mut one, expected.records)));
             figures[4].push(time(expected, || in_batches(&mut many, expected.records)));
             for _ in 0..2 {
-                figures[0].push(time(expected, || walk_log(&map)));
+                figures[0].push(time(expected, || walk_log(&map, crc32fast)));
                 let mut tail = log.reader().tail_from(0);
                 figures[1].push(time(expected, || one_by_one(&mut tail, expected.records)));
                 let mut tail = log.reader().tail_from(0);

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use common::bare::Bare;
+use common::bare::{Bare, crc32fast};
 use common::{Settings, open, print_table, warm_free_memory};
 
 const SIZE: usize = 64;
@@ -93,7 +93,7 @@ fn bare(dir: &Path, settings: &Settings, threads: u64) -> f64 {
     let log = Mutex::new((Bare::create(&path, settings.run_bytes), 0));
     let took = time(threads, share, |payload| {
         let (log, seq) = &mut *log.lock();
-        log.append(*seq, payload);
+        log.append(*seq, payload, crc32fast);
         *seq += 1;
     });
     let mut check = Check::new(threads);

@@ -117,18 +117,20 @@ impl TipSegment {
         let at = self.map.end();
         let word = CommitWord::new(kind, payload.len() as u64);
         let salt = self.file.header.salt;
-        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
-        put(body, seed(salt, at, word, seq), seq, payload);
+        let mut room = self.map.room(word.frame_bytes())?;
+        put(room.body(), seed(salt, at, word, seq), seq, payload);
         hook!("append.written");
-        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+        room.publish(word.bits());
+        Some(())
     }
 
-    /// Writes all frames of a batch, `room` bytes, and publishes the first one's commit word last.
-    pub(crate) fn write_batch(&mut self, start: u64, records: &[&[u8]], room: u64) -> Option<()> {
+    /// Writes all frames of a batch, `bytes` together, and publishes the first one's commit word last.
+    pub(crate) fn write_batch(&mut self, start: u64, records: &[&[u8]], bytes: u64) -> Option<()> {
         let first_at = self.map.end();
         let salt = self.file.header.salt;
         let (first, others) = records.split_first()?;
-        let mut rest = self.map.unpublished_mut(first_at + COMMIT_BYTES..first_at + room)?;
+        let mut room = self.map.room(bytes)?;
+        let mut rest = room.body();
         let first_word = CommitWord::new(Kind::First, first.len() as u64);
         let body = rest.split_off_mut(..(first_word.frame_bytes() - COMMIT_BYTES) as usize)?;
         let first_crc = put(body, seed(salt, first_at, first_word, start), start, first);
@@ -145,7 +147,8 @@ impl TipSegment {
             (at, seq) = (at + word.frame_bytes(), seq + 1);
             hook!("batch.frame_written");
         }
-        self.map.publish(room, first_word.bits()).then_some(())
+        room.publish(first_word.bits());
+        Some(())
     }
 
     /// Commits a record whose payload stands in place already.
@@ -154,7 +157,8 @@ impl TipSegment {
         let at = self.map.end();
         let word = CommitWord::new(Kind::Single, len);
         let salt = self.file.header.salt;
-        let body = self.map.unpublished_mut(at + COMMIT_BYTES..at + word.frame_bytes())?;
+        let mut room = self.map.room(word.frame_bytes())?;
+        let body = room.body();
         prefetch_behind(body);
         let padding = &mut body[(HEADER_BYTES - COMMIT_BYTES + len) as usize..];
         if !padding.is_empty() {
@@ -162,7 +166,8 @@ impl TipSegment {
         }
         seal(body, seed(salt, at, word, seq), seq, len);
         hook!("slot.sealed");
-        self.map.publish(word.frame_bytes(), word.bits()).then_some(())
+        room.publish(word.bits());
+        Some(())
     }
 
     pub(crate) fn write_end(&mut self, seq: u64) -> Option<()> {

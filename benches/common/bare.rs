@@ -19,6 +19,28 @@ pub fn frame_bytes(len: usize) -> u64 {
     (HEADER_BYTES + len).next_multiple_of(HEADER_BYTES) as u64
 }
 
+/// CRC-32 of bytes, continued from another.
+pub trait Checksum: Fn(u32, &[u8]) -> u32 + Copy {}
+
+impl<F: Fn(u32, &[u8]) -> u32 + Copy> Checksum for F {}
+
+/// As everyone can have it, and as all bare loops do that say nothing else.
+#[inline]
+pub fn crc32fast(seed: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// From the source of maplog's own: what a bare loop gains by it.
+#[inline]
+pub fn maplogs(seed: u32, bytes: &[u8]) -> u32 {
+    crc::crc32(seed, bytes)
+}
+
+#[path = "../../src/format/crc.rs"]
+mod crc;
+
 /// An allocated file, mapped whole; a record is `len, crc, seq, payload, padding`.
 pub struct Bare {
     map: MmapRaw,
@@ -47,7 +69,7 @@ impl Bare {
     /// The checksum is taken of the copy, whose lines the copying has just brought into the cache.
     #[inline]
     #[allow(unsafe_code)]
-    pub fn append(&mut self, seq: u64, payload: &[u8]) {
+    pub fn append(&mut self, seq: u64, payload: &[u8], checksum: impl Checksum) {
         let next = self.end + frame_bytes(payload.len()) as usize;
         if next > self.touched {
             self.touch(next);
@@ -58,7 +80,7 @@ impl Bare {
             let frame = self.map.as_mut_ptr().add(self.end);
             let place = frame.add(HEADER_BYTES);
             place.copy_from_nonoverlapping(payload.as_ptr(), payload.len());
-            let crc = crc32fast::hash(std::slice::from_raw_parts(place, payload.len()));
+            let crc = checksum(0, std::slice::from_raw_parts(place, payload.len()));
             frame.add(4).cast::<u32>().write(crc);
             frame.add(8).cast::<u64>().write(seq);
             AtomicU32::from_ptr(frame.cast()).store(payload.len() as u32, Ordering::Release);
@@ -109,15 +131,20 @@ fn header(len: usize, crc: u32, seq: u64) -> [u8; HEADER_BYTES] {
 }
 
 /// The first pass over a new file, and a second one over the same pages.
-pub fn two_passes(dir: &Path, settings: &Settings, size: usize) -> (Timing, Timing) {
+pub fn two_passes(
+    dir: &Path,
+    settings: &Settings,
+    size: usize,
+    checksum: impl Checksum,
+) -> (Timing, Timing) {
     let path = dir.join("bare");
     let payloads = Payloads::new(size);
     let count = settings.records(size);
     let mut bare = Bare::create(&path, settings.run_bytes);
     warm_free_memory(settings.run_bytes);
-    let first = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
+    let first = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq), checksum));
     bare.rewind();
-    let second = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq)));
+    let second = time_appends(count, size, |seq| bare.append(seq, payloads.of(seq), checksum));
     bare.check(&path, count, &payloads);
     fs::remove_file(path).expect("its own file");
     (first, second)
@@ -160,7 +187,7 @@ struct Frame<'a> {
 /// The frame at `at`, whose checksum must be right; `None` where none is.
 #[inline(always)]
 #[allow(unsafe_code)]
-fn frame(segment: &MmapRaw, salt: u64, at: usize) -> Option<Frame<'_>> {
+fn frame(segment: &MmapRaw, salt: u64, at: usize, checksum: impl Checksum) -> Option<Frame<'_>> {
     if at + HEADER_BYTES > segment.len() {
         return None;
     }
@@ -182,9 +209,8 @@ fn frame(segment: &MmapRaw, salt: u64, at: usize) -> Option<Frame<'_>> {
             ^ ((seq >> 32) as u32).wrapping_mul(0x27D4_EB2F).rotate_left(22)
             ^ salt as u32;
         let payload = std::slice::from_raw_parts(frame.add(HEADER_BYTES), size);
-        let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-        hasher.update(payload);
-        assert!(hasher.finalize() == frame.add(4).cast::<u32>().read(), "checksum at {at}");
+        let crc = checksum(seed, payload);
+        assert!(crc == frame.add(4).cast::<u32>().read(), "checksum at {at}");
         Some(Frame { kind: word >> 28, seq, payload, next })
     }
 }
@@ -198,17 +224,21 @@ fn salt(segment: &MmapRaw) -> u64 {
 
 /// Walks the frames of a log's segment file, header to header, and checks each checksum: what
 /// docs/format.md asks of a reader and no more.
-pub fn walk_log(segment: &MmapRaw) -> Walk {
+pub fn walk_log(segment: &MmapRaw, checksum: impl Checksum) -> Walk {
     let mut walk = Walk::default();
-    walk_frames(segment, |frame, _| walk.add(frame.seq, frame.payload));
+    walk_frames(segment, checksum, |frame, _| walk.add(frame.seq, frame.payload));
     walk
 }
 
 #[inline(always)]
-fn walk_frames(segment: &MmapRaw, mut record: impl FnMut(&Frame<'_>, usize)) {
+fn walk_frames(
+    segment: &MmapRaw,
+    checksum: impl Checksum,
+    mut record: impl FnMut(&Frame<'_>, usize),
+) {
     let salt = salt(segment);
     let mut at = DATA_START;
-    while let Some(frame) = frame(segment, salt, at) {
+    while let Some(frame) = frame(segment, salt, at, checksum) {
         match frame.kind {
             SINGLE => record(&frame, at),
             MARK => {}
@@ -229,7 +259,9 @@ impl Table {
     pub fn of(segments: &[MmapRaw]) -> Self {
         let mut places = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
-            walk_frames(segment, |_, at| places.push((index as u32, (at / HEADER_BYTES) as u32)));
+            walk_frames(segment, crc32fast, |_, at| {
+                places.push((index as u32, (at / HEADER_BYTES) as u32))
+            });
         }
         Table { salts: segments.iter().map(salt).collect(), places }
     }
@@ -240,7 +272,8 @@ impl Table {
         for seq in order {
             let (segment, place) = self.places[*seq as usize];
             let (segment, salt) = (&segments[segment as usize], self.salts[segment as usize]);
-            let frame = frame(segment, salt, place as usize * HEADER_BYTES).expect("a frame");
+            let at = place as usize * HEADER_BYTES;
+            let frame = frame(segment, salt, at, crc32fast).expect("a frame");
             assert!(frame.kind == SINGLE && frame.seq == u64::from(*seq), "record {seq}");
             walk.add(frame.seq, frame.payload);
         }

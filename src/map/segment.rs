@@ -126,22 +126,12 @@ impl WriteMap {
         in_bounds.then(|| (range.end - range.start) as usize)
     }
 
-    /// Commits `bytes` bytes of frames at the end, by storing the first one's commit word last.
-    /// Returns false, and commits nothing, if the word behind them is not ready.
+    /// Room for `bytes` of frames at the end, and for the word behind them. `None` if that is not ready.
     #[inline]
-    pub(crate) fn publish(&mut self, bytes: u64, bits: u32) -> bool {
-        let next = self.end + bytes;
-        if !next.is_multiple_of(ALIGN) || next + COMMIT_BYTES > self.ready {
-            return false;
-        }
-        // SAFETY: `end` is aligned and below `next`, which was checked to be aligned and ready.
-        // All accesses to the word at the end are atomic until it is published, and nobody looks at
-        // the word at `next` before that.
-        let (here, behind) =
-            unsafe { (commit_word(&self.pages.map, self.end), commit_word(&self.pages.map, next)) };
-        publish(behind, here, bits);
-        self.end = next;
-        true
+    pub(crate) fn room(&mut self, bytes: u64) -> Option<Room<'_>> {
+        let left = (self.ready - self.end).checked_sub(bytes)?;
+        let fits = left >= COMMIT_BYTES && bytes >= ALIGN && bytes.is_multiple_of(ALIGN);
+        fits.then_some(Room { map: self, bytes })
     }
 
     /// Commits a frame of 16 bytes that is the segment's last: no word behind it is zeroed, since
@@ -155,6 +145,40 @@ impl WriteMap {
         here.store(bits, Ordering::Release);
         self.end += ALIGN;
         true
+    }
+}
+
+/// Room at the end of a segment, for the frames that are committed next.
+///
+/// - `bytes` is a multiple of 16 and not zero; so many are ready at the end, and the word behind them.
+pub(crate) struct Room<'a> {
+    map: &'a mut WriteMap,
+    bytes: u64,
+}
+
+impl Room<'_> {
+    /// The frames but for the first one's commit word, which nobody has seen.
+    #[inline]
+    pub(crate) fn body(&mut self) -> &mut [u8] {
+        let (from, len) = (self.map.end + COMMIT_BYTES, self.bytes - COMMIT_BYTES);
+        // SAFETY: the bytes are ready and above the commit word at the end, as in `unpublished_mut`.
+        unsafe {
+            let start = self.map.pages.map.as_mut_ptr().add(from as usize);
+            std::slice::from_raw_parts_mut(start, len as usize)
+        }
+    }
+
+    /// Commits the frames, by storing the first one's commit word last.
+    #[inline]
+    pub(crate) fn publish(self, bits: u32) {
+        let Room { map, bytes } = self;
+        let next = map.end + bytes;
+        // SAFETY: `end` and `next` are multiples of 16, and the words there are ready. All accesses to the
+        // word at the end are atomic until it is published, and nobody looks at the one at `next` before.
+        let (here, behind) =
+            unsafe { (commit_word(&map.pages.map, map.end), commit_word(&map.pages.map, next)) };
+        publish(behind, here, bits);
+        map.end = next;
     }
 }
 

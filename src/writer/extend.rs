@@ -191,7 +191,7 @@ impl Appender {
     fn moved(&mut self, home: &Home) {
         self.mark_next(home);
         hook!("create.marks_stored");
-        self.committed(home, 0);
+        self.tell(home);
         withdraw(home);
     }
 
@@ -202,7 +202,7 @@ impl Appender {
         self.epoch = epoch;
         self.mark_next(home);
         hook!("create.marks_stored");
-        page.enter_epoch((epoch, durable_seq), first_seq, || self.committed(home, 0));
+        page.enter_epoch((epoch, durable_seq), first_seq, || self.tell(home));
         hook!("create.epoch_stored");
         page.set_due(Due::Nothing);
         withdraw(home);

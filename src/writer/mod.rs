@@ -95,11 +95,7 @@ impl Appender {
         self.check_len(home, len)?;
         let room = frame_bytes(len);
         self.make_room(home, syncer, room, 1)?;
-        let seq = self.next_seq;
-        let open = self.open(home)?;
-        open.write(Kind::Single, seq, payload).ok_or_else(|| out_of_bounds(home))?;
-        self.committed(home, 1);
-        Ok(seq)
+        self.put(home, 1, |open, seq| open.write(Kind::Single, seq, payload))
     }
 
     pub(crate) fn append_batch(
@@ -127,10 +123,7 @@ impl Appender {
         }
         let count = records.len() as u64;
         self.make_room(home, syncer, room, count)?;
-        let start = self.next_seq;
-        let open = self.open(home)?;
-        open.write_batch(start, records, room).ok_or_else(|| out_of_bounds(home))?;
-        self.committed(home, count);
+        let start = self.put(home, count, |open, seq| open.write_batch(seq, records, room))?;
         Ok(start..start + count)
     }
 
@@ -166,26 +159,7 @@ impl Appender {
     /// Commits the first `len` of the bytes that were reserved.
     pub(crate) fn commit(&mut self, home: &Home, len: u64) -> Result<u64> {
         home.check()?;
-        let seq = self.next_seq;
-        let open = self.open(home)?;
-        open.commit_in_place(seq, len).ok_or_else(|| out_of_bounds(home))?;
-        self.committed(home, 1);
-        Ok(seq)
-    }
-
-    /// The end moved by `records` records: tells everyone.
-    // Always inline, as all of an append's steps: left to itself the compiler makes calls of them, and a
-    // fifth of a small append goes into saving registers and looking again at what the last step saw.
-    #[inline(always)]
-    fn committed(&mut self, home: &Home, records: u64) {
-        hook!("append.published");
-        self.next_seq += records;
-        if let Tip::Open(open) = &self.tip {
-            let segment_id = open.file.name.id;
-            home.page().set_end(End { segment_id, offset: open.map.end(), seq: self.next_seq });
-        }
-        hook!("append.end_stored");
-        home.wake.records_came();
+        self.put(home, 1, |open, seq| open.commit_in_place(seq, len))
     }
 
     #[inline]
@@ -193,11 +167,28 @@ impl Appender {
         if len <= home.max_record { Ok(()) } else { Err(too_large(home, len)) }
     }
 
-    #[inline]
-    fn open(&mut self, home: &Home) -> Result<&mut TipSegment> {
-        match &mut self.tip {
-            Tip::Open(open) => Ok(open),
-            Tip::Away(_) | Tip::Unsettled => Err(out_of_bounds(home)),
+    /// Writes `records` records, the first of them with the number that is given back, and tells everyone.
+    // Always inline, as all of an append's steps: left to itself the compiler makes calls of them, and a
+    // fifth of a small append goes into saving registers and looking again at what the last step saw.
+    #[inline(always)]
+    fn put(
+        &mut self,
+        home: &Home,
+        records: u64,
+        write: impl FnOnce(&mut TipSegment, u64) -> Option<()>,
+    ) -> Result<u64> {
+        let Tip::Open(open) = &mut self.tip else { return Err(out_of_bounds(home)) };
+        let seq = self.next_seq;
+        write(open, seq).ok_or_else(|| out_of_bounds(home))?;
+        self.next_seq = seq + records;
+        tell(home, open, self.next_seq);
+        Ok(seq)
+    }
+
+    /// As [`tell`], where the log ends now.
+    fn tell(&self, home: &Home) {
+        if let Tip::Open(open) = &self.tip {
+            tell(home, open, self.next_seq);
         }
     }
 
@@ -207,19 +198,25 @@ impl Appender {
     #[inline(always)]
     fn make_room(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
         home.check()?;
-        if !self.mark_is_due(home) && self.fits(room, records) {
-            return Ok(());
+        match &self.tip {
+            Tip::Open(open) if !self.mark_is_due(home, open) && self.fits(open, room, records) => {
+                Ok(())
+            }
+            _ => self.find_room(home, syncer, room, records),
         }
-        self.find_room(home, syncer, room, records)
     }
 
     #[inline(never)]
     fn find_room(&mut self, home: &Home, syncer: &Syncer, room: u64, records: u64) -> Result<()> {
         loop {
-            let mark_is_due = self.mark_is_due(home);
-            let mark = if mark_is_due { MARK_FRAME_BYTES } else { 0 };
-            if self.fits(mark + room, records) {
-                return if mark_is_due { self.write_mark(home) } else { Ok(()) };
+            let mark = match &self.tip {
+                Tip::Open(open) if !self.mark_is_due(home, open) => 0,
+                _ => MARK_FRAME_BYTES,
+            };
+            if let Tip::Open(open) = &self.tip
+                && self.fits(open, mark + room, records)
+            {
+                return if mark > 0 { self.write_mark(home) } else { Ok(()) };
             }
             self.extend(home, syncer, mark + room, records)?;
         }
@@ -227,39 +224,36 @@ impl Appender {
 
     /// True if `room` bytes of frames, with `records` records, can be stored at the end now.
     #[inline(always)]
-    fn fits(&self, room: u64, records: u64) -> bool {
-        match &self.tip {
-            Tip::Open(open) => {
-                open.map.end() + room + EMPTY_FRAME_BYTES <= open.map.ready()
-                    && self.next_seq + records - 1 <= MAX_SEQ
-            }
-            Tip::Away(_) | Tip::Unsettled => false,
-        }
+    fn fits(&self, open: &TipSegment, room: u64, records: u64) -> bool {
+        open.map.end() + room + EMPTY_FRAME_BYTES <= open.map.ready()
+            && self.next_seq + records - 1 <= MAX_SEQ
     }
 
     #[inline(always)]
-    fn mark_is_due(&self, home: &Home) -> bool {
-        match &self.tip {
-            Tip::Open(open) => {
-                open.map.end() >= self.marks.due_at
-                    || home.page().durable_seq() != self.marks.durable_seq
-            }
-            Tip::Away(_) | Tip::Unsettled => true,
-        }
+    fn mark_is_due(&self, home: &Home, open: &TipSegment) -> bool {
+        open.map.end() >= self.marks.due_at || home.page().durable_seq() != self.marks.durable_seq
     }
 
     fn write_mark(&mut self, home: &Home) -> Result<()> {
         let durable_seq = home.page().durable_seq();
         let payload = Mark { time_nanos: now_nanos(), durable_seq }.encode();
-        let seq = self.next_seq;
-        let open = self.open(home)?;
-        open.write(Kind::Mark, seq, &payload).ok_or_else(|| out_of_bounds(home))?;
-        let due_at = self.open(home)?.map.end() + MARK_EVERY_BYTES;
-        self.marks = Marks { due_at, durable_seq };
+        let Tip::Open(open) = &mut self.tip else { return Err(out_of_bounds(home)) };
+        open.write(Kind::Mark, self.next_seq, &payload).ok_or_else(|| out_of_bounds(home))?;
+        self.marks = Marks { due_at: open.map.end() + MARK_EVERY_BYTES, durable_seq };
         home.page().set_marks(self.marks);
-        self.committed(home, 0);
+        tell(home, open, self.next_seq);
         Ok(())
     }
+}
+
+/// Tells everyone that the log ends where `open` does, before the record `next_seq`.
+#[inline(always)]
+fn tell(home: &Home, open: &TipSegment, next_seq: u64) {
+    hook!("append.published");
+    let end = End { segment_id: open.file.name.id, offset: open.map.end(), seq: next_seq };
+    home.page().set_end(end);
+    hook!("append.end_stored");
+    home.wake.records_came();
 }
 
 #[cold]

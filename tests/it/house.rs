@@ -43,6 +43,11 @@ fn room(path: &Path) -> String {
         .to_owned()
 }
 
+/// A file's path in the house.
+fn file(path: &Path) -> String {
+    path.strip_prefix(src()).unwrap().with_extension("").to_str().unwrap().to_owned()
+}
+
 fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
@@ -99,13 +104,15 @@ fn rooms_keep_what_only_they_may_do() {
     let rules: [(&str, &[&str]); 4] = [
         ("Ordering::", &["map"]),
         ("std::fs", &["dir"]),
-        ("unsafe {", &["map", "lock", "log", "segment", "view"]),
+        ("unsafe {", &["map", "lock", "log", "segment", "view", "format/crc"]),
         ("from_raw_parts", &["map"]),
     ];
     for path in sources(&src()) {
         for (line, text) in code(&path) {
             for (word, rooms) in rules {
-                let allowed = rooms.contains(&room(&path).as_str()) || room(&path) == "hook";
+                let names = [room(&path), file(&path)];
+                let allowed =
+                    names.iter().any(|name| name == "hook" || rooms.contains(&name.as_str()));
                 assert!(allowed || !text.contains(word), "{}:{line}: {word}", path.display());
             }
         }
