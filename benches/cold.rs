@@ -11,16 +11,25 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use maplog::{Log, SyncPolicy, Writer};
+use rustix::mm::Advice;
 
 use common::bare::{crc32fast, frame_bytes, two_passes};
+use common::touch::{HEADROOM_BYTES, touch};
 use common::{Payloads, Settings, median, print_table, warm_free_memory};
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
 /// A segment holds every run.
 const SEGMENT_BYTES: u64 = 256 << 20;
 const RUN_BYTES: u64 = 128 << 20;
-const KINDS: [&str; 4] =
-    ["bare, touched before", "bare, new", "`writer().append`, no thread", "`writer().append`"];
+const KINDS: [&str; 5] = [
+    "bare, touched before",
+    "bare, new",
+    "`writer().append`, touched before",
+    "`writer().append`, new, no thread",
+    "`writer().append`, new",
+];
+/// Of these, maplog's.
+const MAPLOGS: std::ops::Range<usize> = 2..KINDS.len();
 
 fn main() {
     let settings = Settings::from_args();
@@ -28,34 +37,29 @@ fn main() {
     let settings = settings.with_run_bytes(RUN_BYTES);
     let dir = common::tempdir();
     settings.print("Cold files", dir.path());
-    let (mut bursts, mut paced, mut spent) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut beside_bare, mut beside_touched, mut spent) = (Vec::new(), Vec::new(), Vec::new());
     for size in Settings::sizes(&SIZES) {
-        let mut full = vec![Vec::new(); KINDS.len()];
-        let mut ready = vec![Vec::new(); 2];
+        let mut figures = vec![Vec::new(); KINDS.len()];
         for _ in 0..settings.rounds {
             let (new, touched) = two_passes(dir.path(), &settings, size, crc32fast);
-            full[0].push(touched.whole);
-            full[1].push(new.whole);
+            figures[0].push(touched.whole);
+            figures[1].push(new.whole);
+            figures[2].push(maplog(dir.path(), &settings, size, Pages::Touched).ns);
             for (index, threads) in [false, true].into_iter().enumerate() {
-                let run = maplog(dir.path(), &settings, size, threads);
-                full[2 + index].push(run.whole);
-                ready[index].push(run.ready);
+                let run = maplog(dir.path(), &settings, size, Pages::New { threads });
+                figures[3 + index].push(run.ns);
                 spent.push((size, threads, run));
             }
         }
-        bursts.push((format!("{size} B"), full));
-        paced.push((format!("{size} B"), ready));
+        beside_touched.push((format!("{size} B"), figures[MAPLOGS].to_vec()));
+        beside_bare.push((format!("{size} B"), figures));
     }
     print_table(
-        "ns a record over a whole new file, as fast as it goes (ratio to bare)",
+        "ns a record over a whole file, as fast as it goes (ratio to bare)",
         &KINDS,
-        &bursts,
+        &beside_bare,
     );
-    print_table(
-        "The same runs while pages are ready, the lower quartile of bursts of 16 KiB (ratio to the first)",
-        &KINDS[2..],
-        &paced,
-    );
+    print_table("The same of maplog (ratio to touched before)", &KINDS[MAPLOGS], &beside_touched);
     println!(
         "\nProcessor time of maplog's own threads, us a MiB appended (and of the appending one):\n"
     );
@@ -76,27 +80,44 @@ fn with(threads: bool) -> &'static str {
     if threads { "with the thread" } else { "without" }
 }
 
+enum Pages {
+    /// All of them are in the file and in the appender's page table.
+    Touched,
+    New {
+        threads: bool,
+    },
+}
+
 struct Run {
-    whole: f64,
-    ready: f64,
+    ns: f64,
     appending_us: f64,
     others_us: f64,
 }
 
 #[allow(unsafe_code)]
-fn open(path: &Path, threads: bool, sync: SyncPolicy) -> Log {
-    let options = Log::options().sync(sync).helper_thread(threads).segment_bytes(SEGMENT_BYTES);
+fn open(path: &Path, threads: bool, segment_bytes: u64) -> Log {
+    let options = Log::options().sync(SyncPolicy::Manual).segment_bytes(segment_bytes);
+    let options = options.helper_thread(threads);
     // SAFETY: the directory is the bench's own and nothing else changes it.
     unsafe { options.open(path) }.expect("a new log")
 }
 
-fn maplog(dir: &Path, settings: &Settings, size: usize, threads: bool) -> Run {
+fn maplog(dir: &Path, settings: &Settings, size: usize, pages: Pages) -> Run {
     let path = dir.join("log");
     let payloads = Payloads::new(size);
     let count = settings.records(size);
     warm_free_memory(settings.run_bytes);
-    let log = open(&path, threads, SyncPolicy::Manual);
+    let (threads, segment_bytes) = match pages {
+        Pages::Touched => (false, settings.run_bytes + settings.run_bytes / 16 + HEADROOM_BYTES),
+        Pages::New { threads } => (threads, SEGMENT_BYTES),
+    };
+    let log = open(&path, threads, segment_bytes);
     let mut writer = log.writer().expect("a free lock");
+    if matches!(pages, Pages::Touched) {
+        // It has a mapping when it has made room.
+        writer.reserve(size).expect("room");
+        touch(&path, Advice::LinuxPopulateWrite);
+    }
     let (mine, all) = (thread_time(), process_time());
     let timing = common::time_appends(count, size, |seq| append(&mut writer, &payloads, seq));
     let mine = thread_time().saturating_sub(mine);
@@ -105,8 +126,7 @@ fn maplog(dir: &Path, settings: &Settings, size: usize, threads: bool) -> Run {
     check(log, &path, count, &payloads);
     let mib = settings.run_bytes as f64 / f64::from(1 << 20);
     Run {
-        whole: timing.whole,
-        ready: timing.ready,
+        ns: timing.whole,
         appending_us: mine.as_secs_f64() * 1e6 / mib,
         others_us: others.as_secs_f64() * 1e6 / mib,
     }
@@ -134,7 +154,7 @@ fn synced(dir: &Path, is_quick: bool) {
         for threads in [false, true] {
             let path = dir.join("log");
             let payloads = Payloads::new(SIZE);
-            let log = open(&path, threads, SyncPolicy::Manual);
+            let log = open(&path, threads, SEGMENT_BYTES);
             let (before, start) = (written_bytes(), Instant::now());
             let (mut count, mut synced) = (0, start);
             let mut writer = log.writer().expect("a free lock");
