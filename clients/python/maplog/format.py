@@ -7,7 +7,7 @@ Does not know: files, where a log ends, which frames count.
 
 import re
 from struct import Struct
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 from zlib import crc32
 
 from .errors import Unsupported
@@ -150,17 +150,29 @@ class Slots(NamedTuple):
     """What stands in the two places for slots of a segment."""
 
     newest: Optional[Slot]
-    #: Each place holds a valid slot, or none was ever written there.
-    all_whole: bool
+    #: The blocks where something else stands than a valid slot, or nothing.
+    damaged: Tuple[int, ...]
+
+    @property
+    def all_whole(self):
+        """Each place holds a valid slot, or none was ever written there."""
+        return not self.damaged
+
+    def lost(self, file_bytes):
+        """From where to where a slot must have stood in so long a file, and none does."""
+        if self.newest is not None:
+            return []
+        lost = [SLOT_PLACES[block] for block in self.damaged or range(len(SLOT_PLACES))]
+        return [(at, at + SLOT_BYTES) for at in lost if at + SLOT_BYTES <= file_bytes]
 
 
 def decode_slots(copies, salt) -> Slots:
     """The slots in these two blocks."""
     places = [copy[SLOT_AT:][:SLOT_BYTES] for copy in copies]
-    valid = [slot for block, place in enumerate(places) if (slot := _decode_slot(place, salt, block))]
-    never_written = sum(bytes(place) == _NEVER_WRITTEN for place in places)
-    newest = max(valid, key=lambda slot: slot.counter, default=None)
-    return Slots(newest, len(valid) + never_written == len(places))
+    found = [_decode_slot(place, salt, block) for block, place in enumerate(places)]
+    newest = max(filter(None, found), key=lambda slot: slot.counter, default=None)
+    is_damaged = [slot is None and bytes(place) != _NEVER_WRITTEN for slot, place in zip(found, places)]
+    return Slots(newest, tuple(block for block, damaged in enumerate(is_damaged) if damaged))
 
 
 def _decode_slot(place, salt, block):

@@ -16,6 +16,8 @@ from .survey import find_end
 
 _ATTEMPTS = 100
 _NAP_SECONDS = 0.002
+#: For a directory beside which segments come and go faster than it can be listed.
+_PATIENCE_SECONDS = 10
 
 
 class Record(NamedTuple):
@@ -102,8 +104,8 @@ class Log:
 
     def _list(self):
         """The directory as it was at one moment: a listing alone may miss what comes or goes meanwhile."""
-        names = None
-        for _ in range(_ATTEMPTS):
+        names, until = None, time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < until:
             before = None if self.page is None else self.page.directory()
             names, seen = list_names(self.path), names
             held_still = before is not None and before % 2 == 0 and self.page.directory() == before

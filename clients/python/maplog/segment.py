@@ -31,7 +31,7 @@ class Segment:
         self.base = name.base
         self.share_end = share_end
         self.header = None
-        self.slots = Slots(None, False)
+        self.slots = Slots(None, (0, 1))
         self.file_bytes = 0
         self.spare_copy_damaged = False
         #: Which file has been opened by this name.

@@ -5,7 +5,7 @@ Does not know: how frames are found, where the log ends.
 
 from typing import List, NamedTuple, Tuple
 
-from .format import HEADER_BYTES, SLOT_BYTES, SLOT_PLACES
+from .format import HEADER_BYTES
 from .log import Log, items_of
 from .scan import Gap
 
@@ -48,8 +48,8 @@ def verify(path) -> Report:
         lost.append((log.first_seq, log.segments[0].base))
     for index, segment in enumerate(log.segments):
         damaged, own = [], 0
-        if segment.newest_slot() is None and segment.header is not None:
-            damaged.extend((at, at + SLOT_BYTES) for at in SLOT_PLACES)
+        if segment.load().header is not None:
+            damaged.extend(segment.slots.lost(segment.file_bytes))
         for found in log.walk_one(index, HEADER_BYTES, segment.base):
             if isinstance(found, Gap):
                 if found.end > found.offset:  # else the file ends before it

@@ -131,7 +131,7 @@ class Slots(unittest.TestCase):
         _, data = example()
         blocks = [data[:layout.BLOCK_BYTES], data[layout.BLOCK_BYTES:layout.HEADER_BYTES]]
         self.assertEqual(layout.decode_slots(blocks, SALT).newest.counter, 2)
-        self.assertEqual(layout.decode_slots(blocks[::-1], SALT), (None, False))
+        self.assertEqual(layout.decode_slots(blocks[::-1], SALT), (None, (0, 1)))
 
     def test_a_log_whose_older_slot_is_rotten_is_not_called_clean(self):
         name, data = example()
@@ -141,6 +141,22 @@ class Slots(unittest.TestCase):
             log.write(name, rotten)
             view = maplog.Log(log.path)
             self.assertEqual((view.is_clean, view.next_seq), (False, 10))
+
+    def test_a_slot_that_was_never_written_is_no_damage_beside_one_that_is_rotten(self):
+        name, data = example()
+        older, newer = ((at, at + layout.SLOT_BYTES) for at in layout.SLOT_PLACES)
+        for vacant, damaged in ((older, [newer]), (newer, [older])):
+            rotten = bytearray(data)
+            rotten[slice(*vacant)] = bytes(layout.SLOT_BYTES)
+            rotten[damaged[0][0] + 8] ^= 1
+            with Directory() as log:
+                log.write(name, rotten)
+                self.assertEqual(maplog.verify(log.path).segments[0].damaged, damaged)
+        for place in older, newer:
+            data = data[:place[0]] + bytes(layout.SLOT_BYTES) + data[place[1]:]
+        with Directory() as log:
+            log.write(name, data)
+            self.assertEqual(maplog.verify(log.path).segments[0].damaged, [older, newer])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What a live page says, and what is there although it does not say so yet."""
 
+import itertools
 import os
 import unittest
+from unittest.mock import patch
 
 import maplog
 from maplog import format as layout
@@ -43,6 +45,22 @@ class LivePage(unittest.TestCase):
             self.assertEqual([item.seq for item in iter(tail.try_recv, None)], list(range(FIRST, BASE)))
             live_page(log, page_end(2, offset_of(log, 2, NEXT - 1) + 32, NEXT))
             self.assertEqual([item.seq for item in iter(tail.try_recv, None)], list(range(BASE, NEXT)))
+
+    def test_a_directory_is_listed_beside_any_number_of_rolls(self):
+        with Directory("closed") as log:
+            live_page(log, {pages._FIRST_SEQ: FIRST, **page_end(2, offset_of(log, 2, NEXT - 1) + 32, NEXT)})
+            listed = list_names(log.path)
+            made = (listed[-1][0]._replace(id=3, base=NEXT), "made")
+            listings, turns = itertools.count(), itertools.count()
+
+            def list_one_that_comes_and_goes(_):
+                count = next(listings)
+                return [*listed, made] if count < 1000 and count % 2 else listed
+
+            with patch("maplog.log.list_names", list_one_that_comes_and_goes):
+                with patch.object(pages.Page, "directory", lambda _: next(turns)):
+                    self.assertEqual(maplog.Log(log.path).next_seq, NEXT)
+            self.assertGreater(next(listings), 1000)
 
     def test_a_page_of_another_file_or_boot_is_not_live(self):
         with Directory("closed") as log:
