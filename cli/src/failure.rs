@@ -83,13 +83,17 @@ impl Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        // Of these the kind and the path say it all; the library's text tells how it noticed.
+        // Of these the kind and the place say it all; the library's text tells how it noticed.
         let brief = matches!(
             error.kind(),
             ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::InUse
         );
         let what = match error.path() {
-            Some(path) if brief => format!("{}: {}", error.kind(), path.display()),
+            Some(path) if brief => {
+                let segment = error.segment().map(|id| format!(", segment {id}"));
+                let segment = segment.unwrap_or_default();
+                format!("{}: {}{segment}", error.kind(), path.display())
+            }
             _ => error.to_string(),
         };
         let advice = match error.kind() {

@@ -109,6 +109,12 @@ fn no_permission() {
     assert!(text.contains("\nappending not known, permission denied\n"), "{text}");
     let object = stranger.run(&["stat", "log", "--json"]).text();
     assert!(object.contains("\"appending\":null,"), "{object}");
+
+    let segment = before.iter().find(|name| name.ends_with("-1.seg")).unwrap();
+    fs::set_permissions(log.join(segment), Permissions::from_mode(0o000)).unwrap();
+    for args in [&["cat", "log"][..], &["tail", "log"], &["stat", "log"], &["verify", "log"]] {
+        stranger.run(args).assert_refused(2, "permission denied: log, segment 1; ");
+    }
 }
 
 #[test]
