@@ -237,7 +237,7 @@ fn regular(fd: OwnedFd) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        Err(io::Error::new(io::ErrorKind::IsADirectory, "not a regular file"))
     }
 }
 

@@ -21,7 +21,7 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The operating system denies this user the access.
     PermissionDenied,
-    /// The path is a file, or a directory that holds no segments of a log.
+    /// The path is a file, or a directory that holds no segments of a log, or what has a segment's name there is none.
     NotALog,
     /// Other processes have the log open to append, and what was asked for needs that none has; or as
     /// many have as can.
@@ -114,13 +114,15 @@ impl ErrorKind {
             Some(libc::ENOENT) => Self::NotFound,
             Some(libc::EEXIST) => Self::AlreadyExists,
             Some(libc::EACCES | libc::EPERM) => Self::PermissionDenied,
-            Some(libc::ENOTDIR) => Self::NotALog,
+            Some(libc::ENOTDIR | libc::EISDIR | libc::ELOOP) => Self::NotALog,
             Some(libc::EROFS) => Self::ReadOnly,
             Some(libc::ENOSPC) => Self::StorageFull,
             Some(libc::EDQUOT) => Self::QuotaExceeded,
             Some(libc::EFBIG) => Self::FileSizeLimit,
             Some(libc::ENOMEM) => Self::AddressSpace,
             Some(libc::EMFILE | libc::ENFILE) => Self::TooManyOpenFiles,
+            // As `dir.rs` says of what is no regular file.
+            None if error.kind() == io::ErrorKind::IsADirectory => Self::NotALog,
             _ => Self::Io,
         }
     }

@@ -281,7 +281,7 @@ fn what_is_no_file_in_a_segments_place_is_an_error_and_not_a_hang() {
     for make in [fifo, link, directory] {
         make(&place);
         let error = refusal(log.path());
-        assert_eq!((error.kind(), error.segment()), (ErrorKind::Io, Some(9)), "{error}");
+        assert_eq!((error.kind(), error.segment()), (ErrorKind::NotALog, Some(9)), "{error}");
         fs::remove_file(&place).or_else(|_| fs::remove_dir(&place)).unwrap();
         check_all(log.path(), 0..next_seq);
     }

@@ -146,6 +146,21 @@ fn a_log_so_damaged_that_nothing_goes_on() {
 }
 
 #[test]
+fn no_file_in_the_place_of_a_segment() {
+    let here = hundred(true);
+    let place = here.path().join(format!("log/{:020}-2.seg", 100));
+    fs::create_dir(&place).unwrap();
+    let told = "not a log: opening a segment; log log; segment 2: not a regular file; `maplog repair` sets aside \
+                what is no part of a log";
+    for command in ["append", "verify"] {
+        assert_told(|args| here.run(args), &[command, "log"], (2, "NotALog"), told);
+    }
+    // As it says.
+    assert_eq!(here.run(&["repair", "log"]).code, Some(0));
+    assert_eq!(here.cat(&["log"]), numbered(0..100));
+}
+
+#[test]
 fn a_full_disk() {
     let Some(disk) = Disk::new(8) else { return };
     let here = Scratch::new();
