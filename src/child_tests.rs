@@ -79,6 +79,11 @@ fn child() {
                 log.append(payload(log.next_seq())).unwrap();
             }
         }
+        "reset when told" => {
+            writeln!(out, "open").unwrap();
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+            log.reset(1000).unwrap();
+        }
         "stay" => {
             writeln!(out, "open").unwrap();
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
@@ -127,6 +132,13 @@ impl Company {
     /// It appends when it is dropped, and dies at the hook.
     pub(crate) fn appending(log: &Path, hook: &str) -> Self {
         let mut command = command(log, "append when told");
+        command.env(KILL_AT, hook);
+        Self::that(command)
+    }
+
+    /// It works when it is dropped, and dies at the hook.
+    pub(crate) fn when_told(log: &Path, work: &str, hook: &str) -> Self {
+        let mut command = command(log, work);
         command.env(KILL_AT, hook);
         Self::that(command)
     }

@@ -79,6 +79,10 @@ impl<'d> Cursors<'d> {
 
     /// As [`read`](Self::read), and what it gives is on stable storage.
     pub(crate) fn read_durably(&self, name: &str) -> Result<Option<Cursor>> {
+        // As in `names`: what is no file is no consumer.
+        if matches!(self.folder.is_regular(name), Ok(false)) {
+            return Ok(None);
+        }
         let file = match self.folder.open_to_read(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(self.fault("opening a consumer", name))?,

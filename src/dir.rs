@@ -331,7 +331,10 @@ pub(crate) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
 /// allocated long ago needs nothing from a disk that is full now.
 pub(crate) fn is_backed(file: &File, bytes: u64) -> io::Result<bool> {
     let stat = rustix::fs::fstat(file)?;
-    Ok(stat.st_size as u64 >= bytes && stat.st_blocks as u64 * STAT_BLOCK_BYTES >= bytes)
+    // Blocks that it has may be others: of a hostile file, or of one that has a hole here.
+    let starts_with = data_from(file, 0)?.is_some_and(|data| data.start == 0 && data.end >= bytes);
+    let has_room = stat.st_blocks as u64 * STAT_BLOCK_BYTES >= bytes;
+    Ok(stat.st_size as u64 >= bytes && has_room && starts_with)
 }
 
 /// The unit of `st_blocks` (stat(2)).

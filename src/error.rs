@@ -114,15 +114,13 @@ impl ErrorKind {
             Some(libc::ENOENT) => Self::NotFound,
             Some(libc::EEXIST) => Self::AlreadyExists,
             Some(libc::EACCES | libc::EPERM) => Self::PermissionDenied,
-            Some(libc::ENOTDIR | libc::EISDIR | libc::ELOOP) => Self::NotALog,
+            Some(libc::ENOTDIR) => Self::NotALog,
             Some(libc::EROFS) => Self::ReadOnly,
             Some(libc::ENOSPC) => Self::StorageFull,
             Some(libc::EDQUOT) => Self::QuotaExceeded,
             Some(libc::EFBIG) => Self::FileSizeLimit,
             Some(libc::ENOMEM) => Self::AddressSpace,
             Some(libc::EMFILE | libc::ENFILE) => Self::TooManyOpenFiles,
-            // As `dir.rs` says of what is no regular file.
-            None if error.kind() == io::ErrorKind::IsADirectory => Self::NotALog,
             _ => Self::Io,
         }
     }

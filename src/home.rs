@@ -14,6 +14,7 @@ use crate::map::{Birth, End, Owner, Token};
 use crate::retention::{Clock, Retention};
 use crate::segment::SegmentFile;
 use crate::shared::Page;
+use crate::survey::Span;
 use crate::view::Site;
 use crate::wake::Wake;
 
@@ -140,9 +141,11 @@ impl Home {
         if self.unsynced.lock().segment(end.segment_id).is_some() {
             return Ok(end);
         }
-        let durable_seq = page.durable_seq();
+        let (epoch, durable_seq) = (page.epoch(), page.durable_seq());
         let (shares, end) = self.site.shares(page)?;
         hook!("learn.listed");
+        // Who syncs notices another epoch, too, before it raises the durable position.
+        let is_gone = |span: &Span| span.end_seq <= page.first_seq() || page.epoch() > epoch;
         let mut unsynced = self.unsynced.lock();
         for span in shares.iter().filter(|span| span.end_seq > durable_seq) {
             if unsynced.segment(span.name.id).is_some() {
@@ -151,13 +154,8 @@ impl Home {
             match SegmentFile::open_to_write(self.dir(), span.name) {
                 // Readers report what is lost there when they come to it.
                 Err(error) if error.kind() == ErrorKind::Damaged => continue,
-                // Trimmed since it was listed: there is nothing to sync.
-                Err(error)
-                    if error.kind() == ErrorKind::NotFound
-                        && span.end_seq <= self.page().first_seq() =>
-                {
-                    continue;
-                }
+                // Trimmed or cut since it was listed: there is nothing to sync.
+                Err(error) if error.kind() == ErrorKind::NotFound && is_gone(span) => continue,
                 file => unsynced.add(&Arc::new(file?)),
             }
             unsynced.names = true;

@@ -87,6 +87,8 @@ mod dead_sync_tests;
 #[cfg(test)]
 mod heir_tests;
 #[cfg(test)]
+mod rot_tests;
+#[cfg(test)]
 mod takeover_tests;
 #[cfg(test)]
 mod told_tests;

@@ -42,7 +42,7 @@ impl Options {
     /// already; then only the sync policy of these options counts.
     ///
     /// # Errors
-    /// As [`Log::open`], and `InvalidOption`.
+    /// As [`Log::open`], and `InvalidOption`; `InvalidName` if retention waits for a consumer that nobody can call so.
     ///
     /// # Safety
     /// As [`Log::open`].

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
+use crate::format::name::is_consumer_name;
 use crate::format::{PAGE_BYTES, round_up};
 use crate::retention::Retention;
 
@@ -153,6 +154,12 @@ impl Options {
                 "mode is {:#o}, expected permission bits that let the owner read and write",
                 self.mode
             ));
+        }
+        for name in self.retention.guards().iter().filter_map(|guard| guard.consumer.as_deref()) {
+            if !is_consumer_name(name) {
+                let text = format!("retention waits for {name:?}, which no consumer can be called");
+                return Err(Error::new(ErrorKind::InvalidName, text));
+            }
         }
         if !self.helper_thread && matches!(self.sync, SyncPolicy::Every(_)) {
             return invalid(

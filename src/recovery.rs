@@ -34,7 +34,7 @@ pub(crate) enum SlotsSeen {
     ClosedHere,
     /// The newest valid one says something else, or the other one is damaged.
     Open,
-    /// Neither is valid.
+    /// Neither is valid, or a segment behind has none that is: with its name it had one.
     NoneValid,
 }
 
@@ -219,6 +219,7 @@ mod tests {
             ("closed, then rotten", false, Stop::Invalid, true, ClosedHere, None, Verdict::Damage),
             ("no slot", false, Stop::Invalid, false, NoneValid, None, Verdict::Damage),
             ("no header", false, Stop::NoHeader, false, NoneValid, Beyond, Verdict::Damage),
+            ("no slot behind", false, Stop::Vacant, false, NoneValid, Beyond, Verdict::Damage),
             (
                 "chain hole, never synced",
                 false,

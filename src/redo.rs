@@ -15,7 +15,7 @@ use crate::format::PAGE_BYTES;
 use crate::format::header::HEADER_BYTES as DATA_START;
 use crate::home::Home;
 use crate::map::End;
-use crate::scan::Rules;
+use crate::scan::{Resync, Rules};
 use crate::segment::SegmentFile;
 use crate::survey::{Span, walk_run};
 
@@ -26,7 +26,8 @@ pub(crate) fn store_again(home: &Home, end: End) -> Result<()> {
     let (shares, _) = home.site.shares(page)?;
     hook!("redo.listed");
     // Not before the shares: a log that is cut meanwhile is durable up to there, and ends there.
-    let durable_seq = page.durable_seq();
+    // What lies below the first record, as behind a reset half told of, is missing to nobody.
+    let durable_seq = page.durable_seq().max(page.first_seq());
     let in_doubt = |span: &&Span| span.end_seq > durable_seq && span.name.id <= end.segment_id;
     for span in shares.iter().filter(in_doubt) {
         let Some(file) = home.unsynced.lock().segment(span.name.id) else { continue };
@@ -53,10 +54,22 @@ fn store_segment(
         .map_or((DATA_START, span.name.base_seq), |slot| (slot.durable_offset, slot.durable_seq));
     let rules = Rules { salt: file.header.salt, cut_seq: span.end_seq, check: true };
     let limit = until.map_or(u64::MAX, |end| end.offset);
-    let walk = || {
+    let walk = || -> io::Result<(u64, u64)> {
         let (mut at, mut found) = (from, seq);
         let mut source = file.pread()?.below(limit);
-        walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {}).map(|_| (at, found))
+        let mut resync = Resync::new(file.header.segment_bytes);
+        loop {
+            walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {})?;
+            // What rots below the durable position is in no doubt; whoever reads it is told.
+            let behind = match found < durable_seq {
+                true => resync.next(&mut source, &rules, at, found)?,
+                false => None,
+            };
+            match behind.filter(|(_, seq)| *seq <= durable_seq) {
+                Some(place) => (at, found) = place,
+                None => return Ok((at, found)),
+            }
+        }
     };
     let (mut stored, mut to) = match until {
         Some(end) => (from, end.offset),

@@ -65,7 +65,7 @@ impl Retention {
     /// files are no larger than `at_most_bytes` altogether; the oldest go while they are, acknowledged or not. So a
     /// consumer that stands still cannot fill the disk.
     ///
-    /// A consumer that does not exist has acknowledged nothing. What was acknowledged is on stable storage
+    /// A consumer that does not exist has acknowledged nothing; a name that none can have is refused by opening. What was acknowledged is on stable storage
     /// before it is dropped. With `max_bytes(0)` all goes as soon as it was acknowledged.
     pub fn not_past(self, consumer: &str, at_most_bytes: u64) -> Self {
         self.guarded(Guard { consumer: Some(consumer.to_owned()), at_most_bytes })

@@ -43,7 +43,10 @@ impl SegmentFile {
         let found = open(dir, &name.file_name())
             .and_then(|file| Ok((read_header(&file)?, file)))
             .map_err(|source| {
-            Error::io("opening a segment", source).at_path(dir.path()).in_segment(name.id)
+            let is_no_file = is_no_file(&source);
+            let error =
+                Error::io("opening a segment", source).at_path(dir.path()).in_segment(name.id);
+            if is_no_file { error.of_kind(ErrorKind::NotALog) } else { error }
         })?;
         let (header, file) = found;
         match check_header(header, name) {
@@ -121,6 +124,11 @@ impl SegmentFile {
         let limit = self.bytes()?.min(self.header.segment_bytes);
         Ok(Pread { file: &self.file, limit, window: Vec::new(), window_at: 0, read_bytes: 0 })
     }
+}
+
+/// True of what `dir` says if something else has a file's name, a link perhaps.
+fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory || error.raw_os_error() == Some(libc::ELOOP)
 }
 
 /// One copy that the disk refuses does no harm if the other is whole; else what it said is not known.

@@ -85,6 +85,7 @@ impl Page {
         store(page::POISON, 0);
         store(page::INTENT, 0);
         store(page::DUE, initial.due.word());
+        store(page::ATTACHED, 0);
         store(page::LOCK, 0);
         store(page::NOTING, 0);
         store(page::LAST_ID, initial.last_id);

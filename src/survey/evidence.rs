@@ -49,6 +49,9 @@ pub(super) struct Surveyor<'a> {
     pub(super) evidence: u64,
     /// The marks behind the first place that called for them are in `evidence`.
     pub(super) claims_taken_in: bool,
+    /// The last segment without a valid slot. It had one when it got its name, so what it said was durable is
+    /// not known any more.
+    pub(super) last_mute: Option<usize>,
     /// The highest that a slot names.
     pub(super) first_seq: Option<u64>,
     pub(super) epoch: u64,
@@ -87,6 +90,14 @@ impl Surveyor<'_> {
             bytes = file.bytes().map_err(|source| self.fault(span, source))?.min(segment_bytes);
             self.epoch = self.epoch.max(file.header.epoch);
             self.check_log(file)?;
+        }
+        if file.is_none() && !self.report.live {
+            // Each epoch begins with a segment of its own, so none is above its segment's id.
+            self.epoch = self.epoch.max(name.id);
+        }
+        if slots.newest().is_none() {
+            // From the last one down: the first that is found.
+            self.last_mute = self.last_mute.or(Some(span));
         }
         self.visits.push(Visit { file, slots, bytes, resync: Resync::new(segment_bytes) });
         Ok(())

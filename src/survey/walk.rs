@@ -28,6 +28,7 @@ pub(crate) fn survey(dir: &Dir, names: &[SegmentName], live: Option<Live>) -> Re
         in_order: live.is_some_and(|live| !live.fresh_due),
         evidence: 0,
         claims_taken_in: false,
+        last_mute: None,
         first_seq: None,
         epoch: 0,
         log_id: None,
@@ -182,6 +183,7 @@ impl Surveyor<'_> {
     fn slots_seen(&self, place: Place) -> SlotsSeen {
         let slots = self.visited(place.span).slots;
         match slots.newest() {
+            _ if self.last_mute >= Some(place.span) => SlotsSeen::NoneValid,
             None => SlotsSeen::NoneValid,
             Some(slot)
                 if slot.closed && slot.durable_offset == place.at && !slots.any_damaged() =>

@@ -81,8 +81,10 @@ fn waited(home: &Home) -> Result<Vec<Waited>> {
                 }
                 // It has acknowledged nothing, or cannot tell.
                 Ok(_) => view.first_seq,
-                Err(error) if error.kind() == ErrorKind::Damaged => view.first_seq,
-                Err(error) => return Err(error),
+                Err(error) => match error.kind() {
+                    ErrorKind::Damaged | ErrorKind::UnsupportedVersion => view.first_seq,
+                    _ => return Err(error),
+                },
             };
             let seq = seq.max(view.first_seq);
             waited.push(Waited { consumer, seq, at_most_bytes: *at_most_bytes });

@@ -185,6 +185,28 @@ fn attack_19_a_sparse_copy_on_a_full_disk_is_an_error() -> Result<()> {
     Ok(())
 }
 
+/// A page whose blocks all lie behind its first page has none where it is stored to.
+#[test]
+fn g7_a_page_with_a_hole_on_a_full_disk_is_an_error() -> Result<()> {
+    let Some(disk) = Disk::new(16) else { return Ok(()) };
+    let path = disk.path().join("log");
+    open(&path)?.close()?;
+    let with_a_hole = disk.path().join("bytes");
+    fs::write(&with_a_hole, [[0; 4096], [b'x'; 4096]].concat()).unwrap();
+    for name in ["shared", "wake"] {
+        let place = path.join(name);
+        let whole = fs::read(&place).unwrap();
+        let [from, to] = [&with_a_hole, &place].map(|path| path.to_str().unwrap());
+        run("cp", &["--sparse=always", from, to]).unwrap();
+        disk.fill(0);
+        assert_eq!(open(&path).unwrap_err().kind(), ErrorKind::StorageFull, "{name}");
+        disk.make_room();
+        open(&path)?.append(b"more")?;
+        fs::write(place, whole).unwrap();
+    }
+    Ok(())
+}
+
 /// Attack 41: a log that was killed opens on a full disk, reads, and appends once there is room.
 #[test]
 fn attack_41_a_killed_log_opens_on_a_full_disk() -> Result<()> {

@@ -40,6 +40,8 @@ class _Survey:
         self.evidence = 0
         self.first_seqs = []
         self.looked_for_marks = False
+        #: The last segment without a valid slot, of those that were looked at.
+        self.last_mute = -1
         self.index, self.offset, self.seq = 0, HEADER_BYTES, segments[0].base
         self._start()
 
@@ -49,6 +51,7 @@ class _Survey:
             segment = self.segments[index]
             slot = segment.newest_slot()
             if slot is None:
+                self.last_mute = max(self.last_mute, index)
                 continue
             self.first_seqs.append(slot.first_seq)
             claim = min(slot.durable_seq, segment.base + segment.bytes // ALIGN, segment.share_end)
@@ -98,7 +101,7 @@ class _Survey:
         if successor is not None and successor.base == self.seq:
             return _Verdict.GO_ON
         is_vacant = frames is not None and frames.is_vacant(self.offset)
-        slot = slots.newest
+        slot = None if self.index <= self.last_mute else slots.newest
         is_closed = slot is not None and slot.closed and slot.durable_offset == self.offset and slots.all_whole
         if not (is_vacant and is_closed):
             self._look_for_marks()

@@ -269,7 +269,8 @@ pub fn read(files: &Files) -> Reading {
             None => Seen::Invalid,
         };
         let next = segments.get(span + 1).map(|next| next.share.start);
-        let newest = segment.newest();
+        let all_tell = segments[span..].iter().all(|segment| segment.newest().is_some());
+        let newest = segment.newest().filter(|_| all_tell);
         let closed_here = newest
             .is_some_and(|slot| slot.closed && slot.durable_offset == at as u64)
             && !segment.any_slot_damaged
