@@ -14,7 +14,7 @@ use maplog::{Log, SyncPolicy, Writer};
 use rustix::mm::Advice;
 
 use common::bare::{crc32fast, frame_bytes, two_passes};
-use common::touch::{HEADROOM_BYTES, touch};
+use common::touch::touch;
 use common::{Payloads, Settings, median, print_table, warm_free_memory};
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
@@ -108,7 +108,7 @@ fn maplog(dir: &Path, settings: &Settings, size: usize, pages: Pages) -> Run {
     let count = settings.records(size);
     warm_free_memory(settings.run_bytes);
     let (threads, segment_bytes) = match pages {
-        Pages::Touched => (false, settings.run_bytes + settings.run_bytes / 16 + HEADROOM_BYTES),
+        Pages::Touched => (false, settings.segment_bytes()),
         Pages::New { threads } => (threads, SEGMENT_BYTES),
     };
     let log = open(&path, threads, segment_bytes);

@@ -6,6 +6,7 @@
 mod common;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use maplog::Reader;
 use memmap2::{MmapOptions, MmapRaw};
 
 use common::bare::{self, Walk, walk_log};
-use common::{Payloads, Settings, open, print_table};
+use common::{Payloads, Settings, median, open, print_table};
 
 const SIZES: [usize; 3] = [16, 64, 1024];
 /// Of each round the best one counts: a pass is long enough to be interrupted.
@@ -58,6 +59,34 @@ fn main() {
         &again,
     );
     print_table("The first pass over a new mapping of cached pages", &KINDS, &first);
+    first_touches(dir.path(), &settings);
+}
+
+/// What the kernel takes to map a page, which each first pass pays: that hangs on how large the page cache's folios
+/// are, and so on the writes that made them.
+#[allow(unsafe_code)]
+fn first_touches(dir: &Path, settings: &Settings) {
+    const PAGE_BYTES: usize = 4096;
+    println!("\nns a page of a cached file, touched in a new mapping for the first time:\n");
+    for piece in [4096, 65536, 1 << 20] {
+        let path = dir.join("pieces");
+        let mut file = File::create(&path).expect("a new file");
+        for _ in 0..settings.run_bytes as usize / piece {
+            file.write_all(&vec![1; piece]).expect("room on the disk");
+        }
+        let mut rounds = Vec::new();
+        for _ in 0..settings.rounds {
+            let map = map(&path);
+            // SAFETY: nothing changes the file of this bench.
+            let bytes = unsafe { std::slice::from_raw_parts(map.as_ptr(), map.len()) };
+            let start = Instant::now();
+            let sum: usize = bytes.iter().step_by(PAGE_BYTES).map(|byte| usize::from(*byte)).sum();
+            let took = start.elapsed();
+            assert_eq!(sum, bytes.len() / PAGE_BYTES);
+            rounds.push(took.as_nanos() as f64 / sum as f64);
+        }
+        println!("- written by {} KiB: {:.0}", piece >> 10, median(rounds));
+    }
 }
 
 /// Writes a log of one segment, and says what a walk must come to.
@@ -114,6 +143,6 @@ fn segment(path: &Path) -> PathBuf {
 }
 
 fn map(path: &Path) -> MmapRaw {
-    let file = File::open(path).expect("a segment");
+    let file = File::open(path).expect("the file");
     MmapOptions::new().map_raw_read_only(&file).expect("address space")
 }

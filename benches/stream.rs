@@ -16,7 +16,7 @@ use memmap2::MmapOptions;
 use rustix::mm::Advice;
 
 use common::bare::{Walk, crc32fast, two_passes, walk_log};
-use common::touch::{HEADROOM_BYTES, segment_of, touch};
+use common::touch::{segment_of, touch};
 use common::{Payloads, Settings, check, print_table};
 
 const SIZES: [usize; 4] = [64, 256, 1024, 4096];
@@ -108,8 +108,8 @@ impl Run {
     /// A log of one segment, whose pages are touched for an appender and for the tail.
     #[allow(unsafe_code)]
     fn open(&self, path: &Path, settings: &Settings) -> (Log, Tail) {
-        let segment_bytes = settings.run_bytes + settings.run_bytes / 16 + HEADROOM_BYTES;
-        let options = Log::options().sync(SyncPolicy::Manual).segment_bytes(segment_bytes);
+        let options =
+            Log::options().sync(SyncPolicy::Manual).segment_bytes(settings.segment_bytes());
         // SAFETY: the directory is the bench's own. `touch` makes a file longer by zeros, as the log does.
         let log = unsafe { options.open(path) }.expect("a new log");
         // It has a mapping when it has looked.

@@ -56,10 +56,7 @@ impl<'d> Cursors<'d> {
         let names = self.folder.names().map_err(|source| {
             Error::io("listing the consumers", source).at_path(self.folder.path())
         })?;
-        // What is no file is no consumer, whoever put it there.
-        let is_one = |name: &String| {
-            is_consumer_name(name) && !matches!(self.folder.is_regular(name), Ok(false))
-        };
+        let is_one = |name: &String| is_consumer_name(name) && !self.is_no_file(name);
         let mut names: Vec<_> = names.into_iter().filter(is_one).collect();
         names.sort_unstable();
         names.dedup();
@@ -77,10 +74,14 @@ impl<'d> Cursors<'d> {
         }
     }
 
+    /// What is no file is no consumer, whoever put it there.
+    fn is_no_file(&self, name: &str) -> bool {
+        matches!(self.folder.is_regular(name), Ok(false))
+    }
+
     /// As [`read`](Self::read), and what it gives is on stable storage.
     pub(crate) fn read_durably(&self, name: &str) -> Result<Option<Cursor>> {
-        // As in `names`: what is no file is no consumer.
-        if matches!(self.folder.is_regular(name), Ok(false)) {
+        if self.is_no_file(name) {
             return Ok(None);
         }
         let file = match self.folder.open_to_read(name) {
@@ -105,7 +106,7 @@ impl<'d> Cursors<'d> {
 
     /// The consumer `name`, owned by the caller from now on; made at the place `first` if there is none.
     pub(crate) fn own(log: &'d Dir, name: &str, mode: u32, first: &Cursor) -> Result<OwnCursor> {
-        check_name(log, name)?;
+        check_name(name).map_err(|error| error.at_path(log.path()))?;
         let cursors = Self::open_or_create(log, mode)?;
         loop {
             match cursors.take(name)? {
@@ -122,7 +123,7 @@ impl<'d> Cursors<'d> {
 
     /// Removes the consumer, durably; false if there is none.
     pub(crate) fn remove(log: &'d Dir, name: &str) -> Result<bool> {
-        check_name(log, name)?;
+        check_name(name).map_err(|error| error.at_path(log.path()))?;
         let Some(cursors) = Self::open(log)? else { return Ok(false) };
         let Some((_file, _hold, _birth)) = cursors.take(name)? else { return Ok(false) };
         let removed = cursors.folder.remove(name).and_then(|()| cursors.folder.sync());
@@ -224,7 +225,8 @@ impl<'d> Cursors<'d> {
     }
 }
 
-fn check_name(log: &Dir, name: &str) -> Result<()> {
+/// Refuses what no consumer can be called.
+pub(crate) fn check_name(name: &str) -> Result<()> {
     if is_consumer_name(name) {
         return Ok(());
     }
@@ -232,7 +234,7 @@ fn check_name(log: &Dir, name: &str) -> Result<()> {
         "a consumer cannot be called {name:?}: expected 1 to 100 letters, digits, '-', '_' or '.', none \
          of the last first"
     );
-    Err(Error::new(ErrorKind::InvalidName, text).at_path(log.path()))
+    Err(Error::new(ErrorKind::InvalidName, text))
 }
 
 /// The place with the count behind that of `last`; `None` if there is none, as no file counts so far.
@@ -299,6 +301,11 @@ impl Drop for OwnCursor {
             std::mem::forget(self.hold.take());
         }
     }
+}
+
+/// True if there is a consumer, and its file says nothing that this version can read.
+pub(crate) fn cannot_tell(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Damaged | ErrorKind::UnsupportedVersion)
 }
 
 /// Where a consumer whose place was stored as `cursor` goes on: behind the records that still hold of

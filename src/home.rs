@@ -145,7 +145,7 @@ impl Home {
         let (shares, end) = self.site.shares(page)?;
         hook!("learn.listed");
         // Who syncs notices another epoch, too, before it raises the durable position.
-        let is_gone = |span: &Span| span.end_seq <= page.first_seq() || page.epoch() > epoch;
+        let is_gone = |span: &Span| page.let_go_of(span.end_seq, epoch);
         let mut unsynced = self.unsynced.lock();
         for span in shares.iter().filter(|span| span.end_seq > durable_seq) {
             if unsynced.segment(span.name.id).is_some() {

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use crate::cursors::check_name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::MAX_SEQ;
 use crate::format::header::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
-use crate::format::name::is_consumer_name;
 use crate::format::{PAGE_BYTES, round_up};
 use crate::retention::Retention;
 
@@ -155,12 +155,8 @@ impl Options {
                 self.mode
             ));
         }
-        for name in self.retention.guards().iter().filter_map(|guard| guard.consumer.as_deref()) {
-            if !is_consumer_name(name) {
-                let text = format!("retention waits for {name:?}, which no consumer can be called");
-                return Err(Error::new(ErrorKind::InvalidName, text));
-            }
-        }
+        let guards = self.retention.guards().iter();
+        guards.filter_map(|guard| guard.consumer.as_deref()).try_for_each(check_name)?;
         if !self.helper_thread && matches!(self.sync, SyncPolicy::Every(_)) {
             return invalid(
                 "sync is Every(..), expected Always or Manual without the helper thread".into(),

@@ -61,13 +61,12 @@ fn store_segment(
         loop {
             walk_run(&mut source, &rules, &mut at, &mut found, &mut |_| {})?;
             // What rots below the durable position is in no doubt; whoever reads it is told.
-            let behind = match found < durable_seq {
-                true => resync.next(&mut source, &rules, at, found)?,
-                false => None,
-            };
-            match behind.filter(|(_, seq)| *seq <= durable_seq) {
-                Some(place) => (at, found) = place,
-                None => return Ok((at, found)),
+            if found >= durable_seq {
+                return Ok((at, found));
+            }
+            match resync.next(&mut source, &rules, at, found)? {
+                Some(place) if place.1 <= durable_seq => (at, found) = place,
+                _ => return Ok((at, found)),
             }
         }
     };

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::child_tests::ran;
 use crate::crash_tests::{Company, copy, harm, killed, tempdir};
 use crate::format::name::SegmentName;
@@ -36,34 +38,34 @@ fn rot(log: &Path, name: SegmentName, at: usize) {
 const IN_HEADER: usize = 100;
 const IN_SLOT: usize = 512 + 20;
 
-/// A log whose reset to 1000 died before it removed what it dropped, and which went on; and its last segment.
-fn reset_and_gone_on(dir: &Path) -> SegmentName {
+/// A copy of a log whose reset to 1000 died before it removed what it dropped, and which went on, was synced and
+/// closed; then its last segment rotted. Before the reset it was closed, or not.
+fn rotten_behind_a_reset(closed: bool, at: usize) -> TempDir {
+    let dir = tempdir();
+    let log = manual(dir.path());
+    append_all(&log, 0..30);
+    log.sync().unwrap();
+    match closed {
+        true => log.close().unwrap(),
+        false => log.leave(),
+    }
     // It appends nothing, so a slot of the old segment that says closed stands.
-    assert_eq!(killed(dir, "reset", "create.intent_withdrawn"), 0);
-    let log = manual(dir);
+    assert_eq!(killed(dir.path(), "reset", "create.intent_withdrawn"), 0);
+    let log = manual(dir.path());
     append_all(&log, 1000..1005);
     assert_eq!((log.sync().unwrap(), log.first_seq(), log.epoch()), (1005, 1000, 2));
     let last = log.core.home.unsynced.lock().segments().last().unwrap().name;
     assert_eq!(last.base_seq, 1000);
     log.close().unwrap();
-    last
+    let rotten = copy(dir.path());
+    rot(rotten.path(), last, at);
+    rotten
 }
 
 #[test]
 fn g6_a_segment_behind_a_reset_whose_header_rots_is_damage_and_no_torn_tail() {
     for closed in [false, true] {
-        let dir = tempdir();
-        let log = manual(dir.path());
-        append_all(&log, 0..30);
-        log.sync().unwrap();
-        if closed {
-            log.close().unwrap()
-        } else {
-            log.leave()
-        }
-        let last = reset_and_gone_on(dir.path());
-        let rotten = copy(dir.path());
-        rot(rotten.path(), last, IN_HEADER);
+        let rotten = rotten_behind_a_reset(closed, IN_HEADER);
         let log = manual(rotten.path());
         let seq = log.append("next").unwrap();
         let lost = &log.recovery().lost;
@@ -75,18 +77,7 @@ fn g6_a_segment_behind_a_reset_whose_header_rots_is_damage_and_no_torn_tail() {
 #[test]
 fn g6_a_segment_behind_a_reset_whose_slots_rot_is_no_torn_tail() {
     for closed in [false, true] {
-        let dir = tempdir();
-        let log = manual(dir.path());
-        append_all(&log, 0..30);
-        log.sync().unwrap();
-        if closed {
-            log.close().unwrap()
-        } else {
-            log.leave()
-        }
-        let last = reset_and_gone_on(dir.path());
-        let rotten = copy(dir.path());
-        rot(rotten.path(), last, IN_SLOT);
+        let rotten = rotten_behind_a_reset(closed, IN_SLOT);
         let log = manual(rotten.path());
         let reader = log.reader();
         let there: Vec<_> = reader.iter().filter_map(|item| Some(item.ok()?.seq())).collect();

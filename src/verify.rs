@@ -169,11 +169,8 @@ impl<'a> Checker<'a> {
 
     /// What was found of records below `end_seq`; `None` if they and their file went meanwhile.
     fn unless_trimmed<T>(&self, end_seq: u64, found: Result<T>) -> Result<Option<T>> {
-        let is_trimmed = || {
-            self.site
-                .page()
-                .is_some_and(|page| page.first_seq() >= end_seq || page.epoch() > self.view.epoch)
-        };
+        let page = self.site.page();
+        let is_trimmed = || page.is_some_and(|page| page.let_go_of(end_seq, self.view.epoch));
         match found {
             Err(error) if error.kind() == ErrorKind::NotFound && is_trimmed() => Ok(None),
             found => found.map(Some),

@@ -50,6 +50,11 @@ impl Settings {
         self.run_bytes / bare::frame_bytes(size)
     }
 
+    /// A segment that holds a run, with its marks.
+    pub fn segment_bytes(&self) -> u64 {
+        self.run_bytes + self.run_bytes / 16 + touch::HEADROOM_BYTES
+    }
+
     pub fn print(&self, title: &str, dir: &Path) {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cursors::{Cursors, OwnCursor, goes_on_at};
+use crate::cursors::{Cursors, OwnCursor, cannot_tell, goes_on_at};
 use crate::dir::Dir;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cursor::{Cursor, USER_BYTES};
@@ -320,11 +320,10 @@ impl Reader {
         let site = self.site();
         let Some(cursors) = Cursors::open(&site.dir)? else { return Ok(Vec::new()) };
         let id = site.id(self.view())?;
-        let cannot_tell = |kind| matches!(kind, ErrorKind::Damaged | ErrorKind::UnsupportedVersion);
         let mut all = Vec::new();
         for name in cursors.names()? {
             let place = match cursors.read(&name) {
-                Err(error) if cannot_tell(error.kind()) => None,
+                Err(error) if cannot_tell(&error) => None,
                 // It was removed since it was listed.
                 Ok(None) => continue,
                 place => place?.filter(|place| Some(place.log_id) == id),

@@ -65,5 +65,6 @@ mod tests {
         assert_eq!(crc32(0, b"The quick brown fox jumps over the lazy dog"), 0x414F_A339);
         assert_eq!(crc32(0, &[0xFF; 32]), 0xFF6C_AB0B);
         assert_eq!(crc32(0, &[0; 32]), 0x190A_55AD);
+        assert_eq!(crc32(0, &[0xFF; 100]), 0x03D2_8681);
     }
 }

@@ -50,7 +50,6 @@ pub(crate) const END: [[Field<8>; 3]; 2] = {
     [first, three(first[2].then())]
 };
 const _: () = assert!(END[1][2].end() - END[0][0].at() == 6 * 8, "the copies adjoin");
-
 /// The end's offset from which on a mark is due.
 pub(crate) const MARK_AT: Field<8> = END[1][2].then();
 /// The durable position that the last mark carries.

@@ -133,6 +133,12 @@ impl Page {
         self.map.load(page::FIRST_SEQ)
     }
 
+    /// True if the file of a segment that ended at `end_seq`, in a log of `epoch` then, may have been removed since:
+    /// it was trimmed, or the log was cut.
+    pub(crate) fn let_go_of(&self, end_seq: u64, epoch: u64) -> bool {
+        end_seq <= self.first_seq() || self.epoch() > epoch
+    }
+
     /// Only the append lock's holder may.
     pub(crate) fn set_first_seq(&self, seq: u64) {
         self.map.store(page::FIRST_SEQ, seq);

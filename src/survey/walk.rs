@@ -182,8 +182,7 @@ impl Surveyor<'_> {
 
     fn slots_seen(&self, place: Place) -> SlotsSeen {
         let slots = self.visited(place.span).slots;
-        match slots.newest() {
-            _ if self.last_mute >= Some(place.span) => SlotsSeen::NoneValid,
+        match slots.newest().filter(|_| self.last_mute < Some(place.span)) {
             None => SlotsSeen::NoneValid,
             Some(slot)
                 if slot.closed && slot.durable_offset == place.at && !slots.any_damaged() =>

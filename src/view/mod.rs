@@ -216,10 +216,12 @@ impl Site {
 
     fn listed(&self, page: &Page, end: End) -> Result<Option<Shares>> {
         let counter = page.directory();
-        let known = self.listing.lock().counter;
+        let listing = self.listing.lock();
+        let known = listing.counter;
         if known == counter {
-            return Ok(self.listing.lock().shares(end.segment_id));
+            return Ok(listing.shares(end.segment_id));
         }
+        drop(listing);
         // Not under the lock: a child of `fork` has it as it was, and not the thread that holds it.
         let listed = Listing::new(counter, list(&self.dir, Some(page))?);
         let shares = listed.shares(end.segment_id);

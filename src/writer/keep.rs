@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::cursors::{Cursors, goes_on_at};
+use crate::cursors::{Cursors, cannot_tell, goes_on_at};
 use crate::error::{Error, ErrorKind, Result};
 use crate::home::Home;
 use crate::retention::{Candidate, Guard, Held, Kept, Waited, kept_from};
@@ -81,10 +81,8 @@ fn waited(home: &Home) -> Result<Vec<Waited>> {
                 }
                 // It has acknowledged nothing, or cannot tell.
                 Ok(_) => view.first_seq,
-                Err(error) => match error.kind() {
-                    ErrorKind::Damaged | ErrorKind::UnsupportedVersion => view.first_seq,
-                    _ => return Err(error),
-                },
+                Err(error) if cannot_tell(&error) => view.first_seq,
+                Err(error) => return Err(error),
             };
             let seq = seq.max(view.first_seq);
             waited.push(Waited { consumer, seq, at_most_bytes: *at_most_bytes });
